@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0
+const uint kGroupSize = 64;
