@@ -20,16 +20,17 @@ std::string Range(uint64_t begin, uint64_t end) {
 
 absl::Status AddressMap::Add(const Allocation& allocation) {
   if (allocation.base == 0 || allocation.bytes < 1 || End(allocation) < allocation.base) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("allocation at 0x", absl::Hex(allocation.base), " of ", allocation.bytes, " bytes"));
+    return absl::InvalidArgumentError(absl::StrCat("allocation at 0x", absl::Hex(allocation.base),
+                                                   " of ", allocation.bytes, " bytes"));
   }
   absl::MutexLock lock(&mutex_);
   const auto next = allocations_.lower_bound(allocation.base);
   const bool hits_next = next != allocations_.end() && next->first < End(allocation);
-  const bool hits_last = next != allocations_.begin() && End(std::prev(next)->second) > allocation.base;
+  const bool hits_last =
+      next != allocations_.begin() && End(std::prev(next)->second) > allocation.base;
   if (hits_next || hits_last) {
-    return absl::InvalidArgumentError(absl::StrCat("allocation ", Range(allocation.base, End(allocation)),
-                                                   " overlaps a live one"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "allocation ", Range(allocation.base, End(allocation)), " overlaps a live one"));
   }
   allocations_.emplace(allocation.base, allocation);
   return absl::OkStatus();
@@ -46,7 +47,8 @@ std::optional<AddressMap::Allocation> AddressMap::Find(uint64_t address, int64_t
   auto next = allocations_.upper_bound(address);
   if (next == allocations_.begin() || bytes < 0) return std::nullopt;
   const Allocation& found = std::prev(next)->second;
-  if (address >= End(found) || static_cast<uint64_t>(bytes) > End(found) - address) return std::nullopt;
+  if (address >= End(found) || static_cast<uint64_t>(bytes) > End(found) - address)
+    return std::nullopt;
   return found;
 }
 
@@ -58,7 +60,8 @@ absl::Status AddressMap::Check(uint64_t address, int64_t bytes) const {
   const std::string nearest =
       next == allocations_.begin()
           ? std::string("no live allocation starts before it")
-          : absl::StrCat("the nearest before it is ", Range(std::prev(next)->first, End(std::prev(next)->second)));
+          : absl::StrCat("the nearest before it is ",
+                         Range(std::prev(next)->first, End(std::prev(next)->second)));
   return absl::OutOfRangeError(
       absl::StrCat("memory ", Range(address, end), " is in no live allocation; ", nearest));
 }

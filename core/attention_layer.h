@@ -49,13 +49,14 @@ class AttentionLayer {
                                                const KvCacheLayout& layout);
 
   // Host only. Holds for every layer whose fingerprint() is this one's. See Plan::Build for errors.
+  // UNIMPLEMENTED: a common prefix (cascade attention).
   absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const AttentionMetadata& metadata,
                                                        const PcpPartition* partition = nullptr,
                                                        int64_t rank = 0) const;
 
   // Writes key and value to the cache (ReshapeAndCache), then attends (Attention). Records only:
   // never allocates, never waits. FAILED_PRECONDITION: no plan in `step`, or one of another kind of
-  // layer. UNIMPLEMENTED: a shared prefix. The errors of the two operations.
+  // layer. The errors of the two operations. Everything is checked before anything is recorded.
   absl::Status Forward(Queue& queue, const StepBuffers& step, const AttentionIo& io) const;
 
   // Forward without the write: the layer reads a cache that another one has written (KV sharing).
@@ -70,7 +71,8 @@ class AttentionLayer {
   AttentionLayer(std::shared_ptr<Backend> backend,
                  std::shared_ptr<const PreparedAttention> prepared);
 
-  absl::Status CheckStep(const StepBuffers& step) const;
+  // The arguments of the attention operation, if `step` and the cache fit this layer.
+  absl::StatusOr<AttentionArgs> Arguments(const StepBuffers& step, const AttentionIo& io) const;
 
   std::shared_ptr<Backend> backend_;
   std::shared_ptr<const PreparedAttention> prepared_;

@@ -15,8 +15,8 @@ absl::Status Invalid(const T&... text) {
   return absl::InvalidArgumentError(absl::StrCat("attention spec: ", text...));
 }
 
-absl::Status CheckPerHead(std::string_view name, const std::vector<float>& values, int64_t num_heads,
-                          bool allow_minus_infinity) {
+absl::Status CheckPerHead(std::string_view name, const std::vector<float>& values,
+                          int64_t num_heads, bool allow_minus_infinity) {
   if (values.empty()) return absl::OkStatus();
   if (static_cast<int64_t>(values.size()) != num_heads) {
     return Invalid(name, " has ", values.size(), " entries for ", num_heads, " heads");
@@ -32,7 +32,8 @@ absl::Status CheckPerHead(std::string_view name, const std::vector<float>& value
 }  // namespace
 
 float AttentionSpec::effective_scale() const {
-  return scale != 0.0f ? scale : static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_size)));
+  return scale != 0.0f ? scale
+                       : static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_size)));
 }
 
 absl::Status AttentionSpec::Validate() const {
@@ -43,14 +44,21 @@ absl::Status AttentionSpec::Validate() const {
   }
   if (head_size < 1) return Invalid("head_size is ", head_size, ", must be >= 1");
   if (!IsFloat(dtype)) return Invalid("dtype is ", Name(dtype), ", must be f32, f16 or bf16");
-  if (!IsFloat(kv_dtype)) return Invalid("kv_dtype is ", Name(kv_dtype), ", must be f32, f16 or bf16");
-  if (!std::isfinite(scale) || scale < 0.0f) return Invalid("scale is ", scale, ", must be positive (0: 1/sqrt(head_size))");
-  if (!std::isfinite(softcap) || softcap < 0.0f) return Invalid("softcap is ", softcap, ", must be >= 0 (0: none)");
-  RETURN_IF_ERROR(CheckPerHead("alibi_slopes", alibi_slopes, num_heads, /*allow_minus_infinity=*/false));
+  if (!IsFloat(kv_dtype))
+    return Invalid("kv_dtype is ", Name(kv_dtype), ", must be f32, f16 or bf16");
+  if (!std::isfinite(scale) || scale < 0.0f)
+    return Invalid("scale is ", scale, ", must be positive (0: 1/sqrt(head_size))");
+  if (!std::isfinite(softcap) || softcap < 0.0f)
+    return Invalid("softcap is ", softcap, ", must be >= 0 (0: none)");
+  RETURN_IF_ERROR(
+      CheckPerHead("alibi_slopes", alibi_slopes, num_heads, /*allow_minus_infinity=*/false));
   RETURN_IF_ERROR(CheckPerHead("sinks", sinks, num_heads, /*allow_minus_infinity=*/true));
   for (const auto& [name, value] : {std::pair("k_scale", k_scale), std::pair("v_scale", v_scale)}) {
-    if (!std::isfinite(value) || value <= 0.0f) return Invalid(name, " is ", value, ", must be positive");
-    if (value != 1.0f) return Invalid(name, " is ", value, " for an unquantised ", Name(kv_dtype), " cache, must be 1");
+    if (!std::isfinite(value) || value <= 0.0f)
+      return Invalid(name, " is ", value, ", must be positive");
+    if (value != 1.0f)
+      return Invalid(name, " is ", value, " for an unquantised ", Name(kv_dtype),
+                     " cache, must be 1");
   }
   return absl::OkStatus();
 }
@@ -64,8 +72,8 @@ uint64_t AttentionSpec::fingerprint() const {
 }
 
 std::string AttentionSpec::ToString() const {
-  std::string text = absl::StrCat(Name(dtype), ", ", num_heads, "/", num_kv_heads, " heads of ", head_size, ", scale ",
-                                  effective_scale());
+  std::string text = absl::StrCat(Name(dtype), ", ", num_heads, "/", num_kv_heads, " heads of ",
+                                  head_size, ", scale ", effective_scale());
   if (kv_dtype != dtype) absl::StrAppend(&text, ", KV ", Name(kv_dtype));
   if (softcap > 0.0f) absl::StrAppend(&text, ", softcap ", softcap);
   if (window > 0) absl::StrAppend(&text, ", window ", window);

@@ -17,6 +17,8 @@ std::string_view Name(BackendKind kind) {
   return "?";
 }
 
-std::string ToString(DeviceId device) { return absl::StrCat(Name(device.kind), ":", device.ordinal); }
+std::string ToString(DeviceId device) {
+  return absl::StrCat(Name(device.kind), ":", device.ordinal);
+}
 
 }  // namespace weft

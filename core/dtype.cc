@@ -91,7 +91,8 @@ uint16_t F32ToF16(float value) {
   }
   if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);  // >= 65520
   if (magnitude < 0x38800000u) {  // below 2^-14: a denormal half counts in steps of 2^-24
-    // Adding 0.5 aligns those steps with the last bit of the sum, so the hardware rounds to nearest even.
+    // Adding 0.5 aligns those steps with the last bit of the sum, so the hardware rounds to nearest
+    // even.
     const uint32_t rounded = BitsOf(FloatOf(magnitude) + 0.5f) - 0x3f000000u;
     return static_cast<uint16_t>(sign | rounded);
   }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fingerprint: a 64-bit hash of plain values, the same on every machine and in every run. It tells whether two ranks, or
-// a plan and a layer, speak of the same thing; it is no defence against an adversary.
+// Fingerprint: a 64-bit hash of plain values, the same on every machine and in every run. It tells
+// whether two ranks, or a plan and a layer, speak of the same thing; it is no defence against an
+// adversary.
 #ifndef WEFT_CORE_FINGERPRINT_H_
 #define WEFT_CORE_FINGERPRINT_H_
 

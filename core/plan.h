@@ -74,6 +74,8 @@ class Plan {
   int64_t num_rows() const { return num_rows_; }  // of this rank, padding included
   int64_t world_size() const { return world_size_; }
   int64_t rank() const { return rank_; }
+  // Blocks of the cache that the metadata was built for: block ids and slots are below it.
+  int64_t num_blocks() const { return num_blocks_; }
 
   // Slots of the key and value rows that ReshapeAndCache writes: the step's tokens without PCP; the
   // all-gathered rows of all ranks (world_size * num_rows, rank-major) with it. -1: not written.
@@ -106,6 +108,7 @@ class Plan {
   int64_t num_rows_ = 0;
   int64_t world_size_ = 1;
   int64_t rank_ = 0;
+  int64_t num_blocks_ = 0;
   std::vector<int64_t> slots_;
   std::vector<int32_t> blocks_;
   std::vector<PrefillTile> tiles_;

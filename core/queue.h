@@ -102,6 +102,11 @@ class Queue {
   absl::Status Attention(const AttentionArgs& args);
   absl::Status GatherRows(const GatherRowsArgs& args);
 
+  // The checks alone, for a caller that must not record the first of two operations if the second
+  // would be refused.
+  absl::Status CheckReshapeAndCache(const ReshapeAndCacheArgs& args) const;
+  absl::Status CheckAttention(const AttentionArgs& args) const;
+
   // Starts all that was recorded. Does not wait. Nothing recorded: OK.
   virtual absl::Status Submit() = 0;
   // Blocks until all submitted work is done. DEADLINE_EXCEEDED if that comes first: the work goes

@@ -12,8 +12,9 @@ namespace weft {
 namespace {
 
 absl::Status Overflow(absl::Span<const int64_t> extents, absl::Span<const int64_t> strides) {
-  return absl::OutOfRangeError(absl::StrCat("view [", absl::StrJoin(extents, ", "), "] with strides [",
-                                            absl::StrJoin(strides, ", "), "]: offsets do not fit 63 bits"));
+  return absl::OutOfRangeError(absl::StrCat("view [", absl::StrJoin(extents, ", "),
+                                            "] with strides [", absl::StrJoin(strides, ", "),
+                                            "]: offsets do not fit 63 bits"));
 }
 
 }  // namespace
@@ -22,9 +23,9 @@ absl::StatusOr<TensorView> TensorView::Create(uint64_t address, DType dtype,
                                               absl::Span<const int64_t> extents,
                                               absl::Span<const int64_t> strides, DeviceId device) {
   if (extents.empty() || extents.size() > kMaxRank || strides.size() != extents.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("view of rank ", extents.size(), " with ", strides.size(),
-                                                   " strides: rank must be 1 to ", kMaxRank,
-                                                   " with one stride each"));
+    return absl::InvalidArgumentError(absl::StrCat("view of rank ", extents.size(), " with ",
+                                                   strides.size(), " strides: rank must be 1 to ",
+                                                   kMaxRank, " with one stride each"));
   }
   TensorView view;
   view.address_ = address;
@@ -36,8 +37,9 @@ absl::StatusOr<TensorView> TensorView::Create(uint64_t address, DType dtype,
   bool empty = false;
   for (int axis = 0; axis < view.rank_; ++axis) {
     if (extents[axis] < 0 || strides[axis] < 0) {
-      return absl::InvalidArgumentError(absl::StrCat("view: axis ", axis, " has extent ", extents[axis],
-                                                     " and stride ", strides[axis], ", both must be >= 0"));
+      return absl::InvalidArgumentError(absl::StrCat("view: axis ", axis, " has extent ",
+                                                     extents[axis], " and stride ", strides[axis],
+                                                     ", both must be >= 0"));
     }
     view.extents_[axis] = extents[axis];
     view.strides_[axis] = strides[axis];
@@ -59,8 +61,8 @@ absl::StatusOr<TensorView> TensorView::Create(uint64_t address, DType dtype,
   if (address == 0) return absl::InvalidArgumentError("view: address is null");
   if (address % SizeOf(dtype) != 0) {
     return absl::InvalidArgumentError(absl::StrCat("view: address 0x", absl::Hex(address),
-                                                   " is not a multiple of ", SizeOf(dtype), ", the size of ",
-                                                   Name(dtype)));
+                                                   " is not a multiple of ", SizeOf(dtype),
+                                                   ", the size of ", Name(dtype)));
   }
   view.num_elements_ = *elements;
   view.span_bytes_ = *bytes;
@@ -68,9 +70,11 @@ absl::StatusOr<TensorView> TensorView::Create(uint64_t address, DType dtype,
 }
 
 absl::StatusOr<TensorView> TensorView::Contiguous(uint64_t address, DType dtype,
-                                                  absl::Span<const int64_t> extents, DeviceId device) {
+                                                  absl::Span<const int64_t> extents,
+                                                  DeviceId device) {
   std::array<int64_t, kMaxRank> strides = {};
-  if (extents.empty() || extents.size() > kMaxRank) return Create(address, dtype, extents, {}, device);
+  if (extents.empty() || extents.size() > kMaxRank)
+    return Create(address, dtype, extents, {}, device);
   std::optional<int64_t> stride = 1;
   for (size_t axis = extents.size(); axis-- > 0;) {
     strides[axis] = *stride;
@@ -78,7 +82,8 @@ absl::StatusOr<TensorView> TensorView::Contiguous(uint64_t address, DType dtype,
     stride = CheckedMul(*stride, extents[axis]);
     if (!stride) return Overflow(extents, {});
   }
-  return Create(address, dtype, extents, absl::MakeConstSpan(strides.data(), extents.size()), device);
+  return Create(address, dtype, extents, absl::MakeConstSpan(strides.data(), extents.size()),
+                device);
 }
 
 bool TensorView::contiguous() const {
@@ -92,7 +97,8 @@ bool TensorView::contiguous() const {
 
 std::string TensorView::ToString() const {
   if (!given()) return "(not given)";
-  return absl::StrCat(Name(dtype_), "[", absl::StrJoin(absl::MakeConstSpan(extents_.data(), rank_), ", "), "] on ",
+  return absl::StrCat(Name(dtype_), "[",
+                      absl::StrJoin(absl::MakeConstSpan(extents_.data(), rank_), ", "), "] on ",
                       weft::ToString(device_));
 }
 
