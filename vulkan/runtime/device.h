@@ -57,6 +57,12 @@ class Device {
   // Slow. UNIMPLEMENTED names the feature that the device lacks.
   static absl::StatusOr<std::unique_ptr<Device>> Create(std::shared_ptr<Instance> instance,
                                                         const PhysicalDevice& physical);
+  // A VkDevice that exists, with what weft needs enabled on it. A null queue stands for the first
+  // of physical.queue_family.
+  static absl::StatusOr<std::unique_ptr<Device>> Wrap(std::shared_ptr<Instance> instance,
+                                                      const PhysicalDevice& physical,
+                                                      VkDevice handle, VkQueue queue,
+                                                      bool owns_handle);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -66,6 +72,8 @@ class Device {
 
   // What the rest of the runtime uses.
   const DeviceApi& api() const { return api_; }
+  const Instance& instance() const { return *instance_; }
+  VkPhysicalDevice physical() const { return physical_; }
   VkDevice handle() const { return handle_; }
   uint32_t queue_family() const { return queue_family_; }
   const VkPhysicalDeviceMemoryProperties& memory() const { return memory_; }
@@ -85,7 +93,8 @@ class Device {
   std::shared_ptr<Instance> instance_;
   DeviceApi api_;
   VkDevice handle_ = VK_NULL_HANDLE;
-  bool owns_handle_ = true;
+  bool owns_handle_ = false;
+  VkPhysicalDevice physical_ = VK_NULL_HANDLE;
   uint32_t queue_family_ = 0;
   DeviceLimits limits_;
   VkPhysicalDeviceMemoryProperties memory_ = {};

@@ -70,6 +70,9 @@ class KernelCache {
   // size.
   absl::StatusOr<const Kernel*> Get(const KernelKey& key);
 
+  // Of every kernel: one push constant of 8 bytes.
+  VkPipelineLayout layout() const { return layout_; }
+
   // Pipelines created so far.
   int64_t count() const;
 
@@ -91,12 +94,10 @@ class KernelCache {
   const Device& device_;
   VkPipelineLayout layout_ = VK_NULL_HANDLE;
   VkPipelineCache cache_ = VK_NULL_HANDLE;
+  mutable absl::Mutex cache_mutex_;  // compiling shares the cache, merging into it does not
   mutable absl::Mutex mutex_;
   std::map<Id, std::unique_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);
   int64_t count_ ABSL_GUARDED_BY(mutex_) = 0;
-
- public:
-  VkPipelineLayout layout() const { return layout_; }
 };
 
 }  // namespace weft::vulkan

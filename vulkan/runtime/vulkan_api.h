@@ -20,16 +20,16 @@ namespace weft::vulkan {
   X(EnumerateInstanceLayerProperties)   \
   X(EnumerateInstanceExtensionProperties)
 
-#define WEFT_VULKAN_INSTANCE_FUNCTIONS(X)   \
-  X(CreateDevice)                           \
-  X(DestroyInstance)                        \
-  X(EnumerateDeviceExtensionProperties)     \
-  X(EnumeratePhysicalDevices)               \
-  X(GetDeviceProcAddr)                      \
-  X(GetPhysicalDeviceFeatures2)             \
-  X(GetPhysicalDeviceMemoryProperties2)     \
-  X(GetPhysicalDeviceProperties)            \
-  X(GetPhysicalDeviceProperties2)           \
+#define WEFT_VULKAN_INSTANCE_FUNCTIONS(X) \
+  X(CreateDevice)                         \
+  X(DestroyInstance)                      \
+  X(EnumerateDeviceExtensionProperties)   \
+  X(EnumeratePhysicalDevices)             \
+  X(GetDeviceProcAddr)                    \
+  X(GetPhysicalDeviceFeatures2)           \
+  X(GetPhysicalDeviceMemoryProperties2)   \
+  X(GetPhysicalDeviceProperties)          \
+  X(GetPhysicalDeviceProperties2)         \
   X(GetPhysicalDeviceQueueFamilyProperties)
 
 #define WEFT_VULKAN_DEVICE_FUNCTIONS(X) \

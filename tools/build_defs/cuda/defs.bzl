@@ -4,7 +4,7 @@ load("@rules_cc//cc:cc_test.bzl", "cc_test")
 load("@rules_cc//cc:find_cc_toolchain.bzl", "find_cc_toolchain", "use_cc_toolchain")
 load("@rules_cc//cc/common:cc_common.bzl", "cc_common")
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
-load(":flags.bzl", "FlagInfo")
+load("//tools/build_defs:flags.bzl", "FlagInfo")
 load(":toolkit.bzl", "CudaToolkitInfo")
 
 # For target_compatible_with: "bazel test //..." skips such targets where there is no toolkit.
@@ -32,7 +32,10 @@ def _compile_kernels(ctx, toolkit, cc_toolchain, compilation_context):
     args.add_all(_MODE_FLAGS[ctx.var["COMPILATION_MODE"]])
     for flag in cpp.copts + cpp.cxxopts:
         args.add(flag if flag.startswith("-std=") else "-Xcompiler=" + flag)
-    args.add_all(["-Xcompiler=-fPIC", "-Xcompiler=-Wall", "--expt-relaxed-constexpr"])
+    args.add_all(["-Xcompiler=-fPIC", "--expt-relaxed-constexpr"])
+    if not ctx.label.workspace_name:
+        # This repository's own kernels: the same rigour as for its C++ (.bazelrc).
+        args.add_all(["-Xcompiler=-Wall,-Wextra", "--Werror=all-warnings"])
     args.add_all(ctx.attr.copts)
     args.add_all(compilation_context.defines, format_each = "-D%s")
     args.add_all(compilation_context.local_defines, format_each = "-D%s")

@@ -72,7 +72,7 @@ def _software_vulkan_impl(rctx):
     layer = [f for f in files if "VkLayer" in f]
     rctx.file("BUILD.bazel", _BUILD.format(
         files = repr(sorted(files)),
-        flags = Label("//tools/build_defs/cuda:flags.bzl"),
+        flags = Label("//tools/build_defs:flags.bzl"),
         layer = repr(layer or ["layers/VkLayer_khronos_validation.json"]),
         present = bool(folder),
     ))
