@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// CudaBackend: one CUDA device. Works in the device's primary context, which it shares with every
+// other user of the CUDA runtime in the process, so their pointers and streams can be adopted.
+#ifndef WEFT_CUDA_RUNTIME_CUDA_BACKEND_H_
+#define WEFT_CUDA_RUNTIME_CUDA_BACKEND_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/backend.h"
+#include "cuda.h"  // types only: libcuda is never linked
+#include "cuda_runtime_api.h"
+
+namespace weft::cuda {
+
+class CudaBackend final : public Backend {
+ public:
+  using MemsetD32 = CUresult (*)(CUdeviceptr, unsigned, size_t, CUstream);
+
+  // Loads the kernels. UNAVAILABLE if the device refuses a context, or this program holds no code
+  // for it.
+  static absl::StatusOr<std::shared_ptr<Backend>> Create(const DeviceInfo& info);
+
+  absl::Status Supports(const AttentionSpec& spec, const KvCacheLayout& layout) const override;
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override;
+  absl::StatusOr<std::unique_ptr<Queue>> CreateQueue() override;
+  absl::StatusOr<std::shared_ptr<const PreparedAttention>> Prepare(
+      const AttentionSpec& spec, const KvCacheLayout& layout) override;
+
+  // See cuda/interop.h.
+  absl::StatusOr<std::unique_ptr<Buffer>> AdoptMemory(uint64_t address, int64_t bytes);
+  absl::StatusOr<std::unique_ptr<Queue>> AdoptStream(cudaStream_t stream);
+
+  int num_multiprocessors() const { return num_multiprocessors_; }
+  // The runtime fills bytes only; the driver fills words.
+  MemsetD32 memset_d32() const { return memset_d32_; }
+
+ private:
+  friend class CudaBuffer;
+
+  explicit CudaBackend(const DeviceInfo& info) : Backend(info) {}
+  std::shared_ptr<CudaBackend> Shared();
+
+  int num_multiprocessors_ = 0;
+  MemsetD32 memset_d32_ = nullptr;
+};
+
+}  // namespace weft::cuda
+
+#endif  // WEFT_CUDA_RUNTIME_CUDA_BACKEND_H_
