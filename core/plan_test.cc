@@ -13,16 +13,18 @@
 #include "gtest/gtest.h"
 
 namespace weft {
+
+// Found by argument-dependent look-up, so it cannot be in the unnamed namespace.
+bool operator==(const PrefillTile& a, const PrefillTile& b) {
+  return a.first_row == b.first_row && a.num_rows == b.num_rows &&
+         a.first_position == b.first_position && a.first_block == b.first_block;
+}
+
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-bool operator==(const PrefillTile& a, const PrefillTile& b) {
-  return a.first_row == b.first_row && a.num_rows == b.num_rows &&
-         a.first_position == b.first_position && a.first_block == b.first_block;
-}
 
 class PlanTest : public testing::Test {
  protected:

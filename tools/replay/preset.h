@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Preset: the attention of a known model, as one GPU of its usual deployment sees it.
+#ifndef WEFT_TOOLS_REPLAY_PRESET_H_
+#define WEFT_TOOLS_REPLAY_PRESET_H_
+
+#include <cstdint>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "core/attention_spec.h"
+#include "core/dtype.h"
+
+namespace weft::replay {
+
+struct Preset {
+  std::string_view name;
+  std::string_view description;
+  int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;
+  int64_t head_size = 0;
+  int64_t model_layers = 0;  // of the model; --layers says how many are replayed
+  DType dtype = DType::kF16;
+
+  AttentionSpec Spec() const;
+};
+
+absl::Span<const Preset> Presets();
+
+// INVALID_ARGUMENT lists the names.
+absl::StatusOr<Preset> FindPreset(std::string_view name);
+
+}  // namespace weft::replay
+
+#endif  // WEFT_TOOLS_REPLAY_PRESET_H_
