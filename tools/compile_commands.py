@@ -4,7 +4,7 @@
 
 usage: tools/compile_commands.py [bazel flag or target pattern]...      (default: //...)
 
-Needs nothing but Bazel and Python. Build once before, so that generated headers exist. CUDA sources
+Needs nothing but ./bazelw and Python. Build once before, so that generated headers exist. CUDA sources
 are left out: clang 19 does not know the headers of CUDA 13.
 """
 import json
@@ -17,7 +17,7 @@ NOT_CLANG = ("-fno-canonical-system-headers", "-Wno-free-nonheap-object", "-Wunu
 
 
 def bazel(*arguments):
-    return subprocess.run(["bazel", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(["./bazelw", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def main():
@@ -44,5 +44,5 @@ def main():
     print(f"{path}: {len(entries)} sources")
 
 
-os.chdir(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
+os.chdir(pathlib.Path(__file__).resolve().parent.parent)
 main()

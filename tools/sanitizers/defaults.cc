@@ -3,7 +3,8 @@
 // The sanitizers' options, as functions that they look for: so that they hold for programs that are
 // started directly too. Forgiven is what Vulkan drivers and LLVM do, never what weft does.
 
-#define WEFT_DEFAULT extern "C" __attribute__((visibility("default"), used, no_sanitize("all"))) const char*
+#define WEFT_DEFAULT \
+  extern "C" __attribute__((visibility("default"), used, no_sanitize("all"))) const char*
 
 WEFT_DEFAULT __asan_default_options() {
   return "detect_leaks=1:strict_init_order=1:abort_on_error=1:detect_stack_use_after_return=1";

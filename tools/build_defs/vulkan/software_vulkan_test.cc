@@ -40,8 +40,8 @@ TEST(SoftwareVulkanTest, DeviceWorksFromRunfiles) {
   auto create = reinterpret_cast<PFN_vkCreateInstance>(get(nullptr, "vkCreateInstance"));
   ASSERT_EQ(create(&info, nullptr, &instance), VK_SUCCESS);
 
-  auto enumerate = reinterpret_cast<PFN_vkEnumeratePhysicalDevices>(
-      get(instance, "vkEnumeratePhysicalDevices"));
+  auto enumerate =
+      reinterpret_cast<PFN_vkEnumeratePhysicalDevices>(get(instance, "vkEnumeratePhysicalDevices"));
   uint32_t count = 1;
   VkPhysicalDevice device = VK_NULL_HANDLE;
   ASSERT_GE(enumerate(instance, &count, &device), VK_SUCCESS);
