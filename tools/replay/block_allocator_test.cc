@@ -149,7 +149,7 @@ TEST(BlockAllocator, TheSameComputedTwiceAtATimeIsKeptOnce) {
 TEST(BlockAllocator, RandomTraffic) {
   constexpr int64_t kPage = 3, kHash = 5;
   Random random(1);
-  BlockAllocator allocator(60, kPage, kHash);
+  BlockAllocator allocator(30, kPage, kHash);
   struct Live {
     Sequence sequence;
     std::vector<int64_t> ids;

@@ -54,18 +54,21 @@ absl::Status CheckSubgroups(const VkPhysicalDeviceVulkan11Properties& properties
   return absl::OkStatus();
 }
 
-absl::Status ChooseQueueFamily(const Instance& instance, PhysicalDevice& device) {
+absl::Status ChooseQueueFamily(const Instance& instance, std::optional<uint32_t> wanted,
+                               PhysicalDevice& device) {
   uint32_t count = 0;
   instance.api().GetPhysicalDeviceQueueFamilyProperties(device.handle, &count, nullptr);
   std::vector<VkQueueFamilyProperties> families(count);
   instance.api().GetPhysicalDeviceQueueFamilyProperties(device.handle, &count, families.data());
   for (uint32_t i = 0; i < count; ++i) {
-    if ((families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) == 0) continue;
+    if ((families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) == 0 || i != wanted.value_or(i)) continue;
     device.queue_family = i;
     device.limits.timestamp_bits = families[i].timestampValidBits;
     return absl::OkStatus();
   }
-  return absl::UnimplementedError("no compute queue");
+  return absl::UnimplementedError(wanted.has_value()
+                                      ? absl::StrCat("queue family ", *wanted, " has no compute")
+                                      : std::string("no compute queue"));
 }
 
 absl::StatusOr<bool> HasExtension(const Instance& instance, VkPhysicalDevice device,
@@ -134,6 +137,13 @@ FeatureChain::FeatureChain() {
   v12.pNext = &v13;
 }
 
+absl::Span<const char* const> RequiredFeatureNames() {
+#define WEFT_NAME(part, name) #name,
+  static constexpr const char* kNames[] = {WEFT_REQUIRED_FEATURES(WEFT_NAME)};
+#undef WEFT_NAME
+  return kNames;
+}
+
 const char* FirstMissingFeature(const FeatureChain& available) {
 #define WEFT_CHECK(part, name) \
   if (!available.part.name) return #name;
@@ -149,7 +159,8 @@ void ChooseFeatures(const FeatureChain& available, FeatureChain& enabled) {
 #undef WEFT_ENABLE
 }
 
-absl::Status Describe(const Instance& instance, VkPhysicalDevice handle, PhysicalDevice& device) {
+absl::Status Describe(const Instance& instance, VkPhysicalDevice handle, PhysicalDevice& device,
+                      std::optional<uint32_t> queue_family) {
   device.handle = handle;
   VkPhysicalDeviceProperties plain = {};
   instance.api().GetPhysicalDeviceProperties(handle, &plain);
@@ -182,7 +193,7 @@ absl::Status Describe(const Instance& instance, VkPhysicalDevice handle, Physica
     return absl::UnimplementedError(absl::StrCat("no feature ", missing));
   }
   RETURN_IF_ERROR(CheckSubgroups(v11));
-  RETURN_IF_ERROR(ChooseQueueFamily(instance, device));
+  RETURN_IF_ERROR(ChooseQueueFamily(instance, queue_family, device));
   FillLimits(device.properties, v11, v13, features, device.limits);
   FillMemory(instance, device);
   ASSIGN_OR_RETURN(device.limits.memory_budget,

@@ -5,11 +5,13 @@
 #define WEFT_VULKAN_RUNTIME_PHYSICAL_DEVICE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "vulkan/runtime/device.h"
 #include "vulkan/runtime/instance.h"
 #include "vulkan/runtime/vulkan_api.h"
@@ -28,6 +30,9 @@ struct FeatureChain {
   VkPhysicalDeviceVulkan13Features v13 = {};
 };
 
+// What weft needs, as the structures' members are called.
+absl::Span<const char* const> RequiredFeatureNames();
+
 // The name of the first feature that weft needs and `available` lacks; null if there is none.
 const char* FirstMissingFeature(const FeatureChain& available);
 
@@ -44,8 +49,10 @@ struct PhysicalDevice {
   DeviceLimits limits;
 };
 
-// OK, or UNIMPLEMENTED naming what the device lacks; then only handle and name are filled in.
-absl::Status Describe(const Instance& instance, VkPhysicalDevice handle, PhysicalDevice& device);
+// OK, or UNIMPLEMENTED naming what the device lacks; then only handle and name are filled in. Takes
+// the first queue family with compute, unless one is given.
+absl::Status Describe(const Instance& instance, VkPhysicalDevice handle, PhysicalDevice& device,
+                      std::optional<uint32_t> queue_family = std::nullopt);
 
 // The devices that weft can use: GPUs before software devices, otherwise in the loader's order.
 // UNAVAILABLE if there is none, naming each device that was left out and why.

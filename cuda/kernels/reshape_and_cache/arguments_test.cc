@@ -101,7 +101,8 @@ class Harness {
       for (uint8_t& byte : memory->all()) byte = static_cast<uint8_t>(random());
     }
     for (int64_t blocks : c.segment_blocks) {
-      segments_.emplace_back(blocks * layout_.bytes_per_block());
+      // One block more than the view says: no slot may reach it.
+      segments_.emplace_back((blocks + 1) * layout_.bytes_per_block());
       for (uint8_t& byte : segments_.back().all()) byte = 0xA5;
     }
   }
@@ -128,7 +129,7 @@ class Harness {
   std::vector<std::vector<uint8_t>> Expected() {
     std::vector<std::vector<uint8_t>> expected;
     for (int64_t blocks : c_.segment_blocks) {
-      expected.emplace_back(blocks * layout_.bytes_per_block(), uint8_t{0xA5});
+      expected.emplace_back((blocks + 1) * layout_.bytes_per_block(), uint8_t{0xA5});
     }
     const int64_t blocks_per_segment = c_.segment_blocks[0];
     for (size_t t = 0; t < c_.slots.size(); ++t) {
@@ -237,15 +238,16 @@ TEST(ReshapeAndCacheArguments, TheStrideOfAnAxisOfOneElementDoesNotMatter) {
 
 TEST(ReshapeAndCacheArguments, SlotsOutsideTheCacheWriteNothing) {
   Case c;
-  c.slots = {-1,
-             3,
-             -2,
-             64,
-             63,
-             std::numeric_limits<int64_t>::max(),
-             std::numeric_limits<int64_t>::min(),
-             0,
-             int64_t{1} << 32};
+  c.slots = {-1, 3, -2, 64, 63, 0};
+  c.slots.push_back(std::numeric_limits<int64_t>::max());
+  c.slots.push_back(std::numeric_limits<int64_t>::min());
+  // A slot and a block id that would be inside if they were cut to 32 bits.
+  c.slots.push_back((int64_t{1} << 32) + 1);
+  c.slots.push_back((int64_t{16} << 32) + 2);
+  Harness(c).Check(16);
+  // The last segment is shorter than the others: its missing blocks are outside too.
+  c.segment_blocks = {2, 1};
+  c.slots = {-17, 47, 48, 63, 64};
   Harness(c).Check(16);
 }
 
@@ -335,6 +337,7 @@ TEST(ReshapeAndCacheShape, CoversEveryTokenWithWholeBlocks) {
         EXPECT_EQ(s.threads_x * s.threads_y, kReshapeThreads);
         EXPECT_GE(s.tokens_per_block, 1);
         EXPECT_LE(s.tokens_per_block, kReshapeThreads);
+        EXPECT_LE(s.tokens_per_block, s.threads_y * kReshapeTokensInFlight);
         EXPECT_GE(s.blocks * s.tokens_per_block, tokens);
         EXPECT_LT((s.blocks - 1) * s.tokens_per_block, tokens);
       }

@@ -26,7 +26,7 @@ struct ReshapeAndCacheShape {
   int64_t blocks = 0;
   int threads_x = 0;         // over the units of a row; a power of two
   int threads_y = 0;         // over tokens; threads_x * threads_y == kReshapeThreads
-  int tokens_per_block = 0;  // <= kReshapeThreads
+  int tokens_per_block = 0;  // <= kReshapeThreads and <= threads_y * kReshapeTokensInFlight
 };
 
 // A block is as wide as a row of `row_units` units needs, and takes as many tokens as it can keep

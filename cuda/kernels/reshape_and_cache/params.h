@@ -104,8 +104,8 @@ WEFT_HOST_DEVICE inline void StoreUnit(uint64_t address, const Unit& unit) {
 #endif
 }
 
-// Copies unit `column` of the rows of tokens first + t, for t = y, y + step, ... < count. The loads
-// of kReshapeTokensInFlight tokens come before their stores: nothing tells the compiler that
+// Copies unit `column` of the rows of tokens first + t, for t = y, y + step, ... < count, at most
+// kReshapeTokensInFlight of them. All loads come before all stores: nothing tells the compiler that
 // sources and cache are apart, so it could not move them itself.
 template <typename Unit>
 WEFT_HOST_DEVICE inline void CopyColumn(const ReshapeAndCacheParams& p,
@@ -117,27 +117,25 @@ WEFT_HOST_DEVICE inline void CopyColumn(const ReshapeAndCacheParams& p,
   const uint64_t value_from = p.value.base + head * p.value.head_stride + within;
   const int64_t key_to = head * p.key_cache.head + within;
   const int64_t value_to = head * p.value_cache.head + within;
-  for (int start = y; start < count; start += step * kReshapeTokensInFlight) {
-    Unit key[kReshapeTokensInFlight];
-    Unit value[kReshapeTokensInFlight];
+  Unit key[kReshapeTokensInFlight];
+  Unit value[kReshapeTokensInFlight];
 #ifdef __CUDA_ARCH__
 #pragma unroll
 #endif
-    for (int i = 0; i < kReshapeTokensInFlight; ++i) {
-      const int t = start + i * step;
-      if (t >= count || destinations[t].key == 0) continue;
-      key[i] = LoadUnit<Unit>(key_from + (first + t) * p.key.token_stride);
-      value[i] = LoadUnit<Unit>(value_from + (first + t) * p.value.token_stride);
-    }
+  for (int i = 0; i < kReshapeTokensInFlight; ++i) {
+    const int t = y + i * step;
+    if (t >= count || destinations[t].key == 0) continue;
+    key[i] = LoadUnit<Unit>(key_from + (first + t) * p.key.token_stride);
+    value[i] = LoadUnit<Unit>(value_from + (first + t) * p.value.token_stride);
+  }
 #ifdef __CUDA_ARCH__
 #pragma unroll
 #endif
-    for (int i = 0; i < kReshapeTokensInFlight; ++i) {
-      const int t = start + i * step;
-      if (t >= count || destinations[t].key == 0) continue;
-      StoreUnit(destinations[t].key + key_to, key[i]);
-      StoreUnit(destinations[t].value + value_to, value[i]);
-    }
+  for (int i = 0; i < kReshapeTokensInFlight; ++i) {
+    const int t = y + i * step;
+    if (t >= count || destinations[t].key == 0) continue;
+    StoreUnit(destinations[t].key + key_to, key[i]);
+    StoreUnit(destinations[t].value + value_to, value[i]);
   }
 }
 

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/replay/engine.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "collectives/in_process.h"
+#include "core/attention_layer.h"
+#include "core/dtype.h"
+#include "core/status_macros.h"
+#include "tools/replay/checker.h"
+#include "tools/replay/digest.h"
+
+namespace weft::replay {
+namespace {
+
+int64_t LongestRequest(const Workload& workload) {
+  int64_t longest = 0;
+  for (const ReplayRequest& request : workload.requests) {
+    longest = std::max(longest, request.total_length());
+  }
+  return longest;
+}
+
+int64_t AllTokens(const Workload& workload) {
+  int64_t tokens = 0;
+  for (const ReplayRequest& request : workload.requests) tokens += request.total_length();
+  return tokens;
+}
+
+// The first error of a step: what the other ranks say then is only its echo.
+class FirstError {
+ public:
+  void Set(int64_t rank, const absl::Status& status) {
+    const absl::MutexLock lock(&mutex_);
+    if (!first_.ok()) return;
+    first_ = absl::Status(status.code(), absl::StrCat("rank ", rank, ": ", status.message()));
+  }
+  absl::Status Get() {
+    const absl::MutexLock lock(&mutex_);
+    return first_;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  absl::Status first_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+Engine::Engine(const EngineConfig& config, const Workload& workload, Scheduler scheduler)
+    : config_(config), workload_(&workload), scheduler_(std::move(scheduler)) {}
+
+Engine::~Engine() = default;
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config,
+                                                       std::shared_ptr<Backend> backend,
+                                                       const Workload& workload) {
+  ASSIGN_OR_RETURN(Scheduler scheduler, Scheduler::Create(workload, config.scheduler));
+  auto engine = std::unique_ptr<Engine>(new Engine(config, workload, std::move(scheduler)));
+  const AttentionSpec spec = config.preset.Spec();
+  ASSIGN_OR_RETURN(const KvCacheLayout layout,
+                   KvCacheLayout::Nhd(spec.kv_dtype, config.scheduler.block_size,
+                                      spec.num_kv_heads, spec.head_size));
+  ASSIGN_OR_RETURN(const AttentionLayer layer, AttentionLayer::Create(backend, spec, layout));
+  engine->content_ = std::make_unique<Content>(workload, spec, config.scheduler.block_size,
+                                               config.num_layers, config.seed);
+  engine->checker_ = std::make_unique<Checker>(*engine->content_, spec, config.num_layers,
+                                               config.seed, config.run);
+  engine->builder_ =
+      std::make_unique<AttentionMetadataBuilder>(layout, config.scheduler.num_blocks);
+  if (config.world_size > 1) engine->communicators_ = CreateInProcessGroup(config.world_size);
+
+  RankConfig rank;
+  rank.world_size = config.world_size;
+  rank.num_layers = config.num_layers;
+  rank.num_blocks = config.scheduler.num_blocks;
+  rank.max_tokens = config.scheduler.token_budget;
+  rank.max_requests = std::min(config.scheduler.max_running, config.scheduler.token_budget);
+  rank.max_seq_len = LongestRequest(workload);
+  rank.timeout = config.timeout;
+  for (rank.rank = 0; rank.rank < config.world_size; ++rank.rank) {
+    Communicator* communicator =
+        config.world_size > 1 ? engine->communicators_[rank.rank].get() : nullptr;
+    ASSIGN_OR_RETURN(std::unique_ptr<Rank> created,
+                     Rank::Create(rank, backend, layer, *engine->content_, communicator));
+    engine->ranks_.push_back(std::move(created));
+  }
+  return engine;
+}
+
+absl::StatusOr<StepWork> Engine::Prepare(Step step) const {
+  StepWork work;
+  work.step = std::move(step);
+  RequestBatch batch;
+  for (const StepEntry& entry : work.step.entries) {
+    Request request;
+    request.kind = entry.kind;
+    request.num_new_tokens = entry.num_new_tokens;
+    request.num_computed_tokens = entry.num_computed_tokens;
+    request.block_ids = entry.blocks;
+    batch.requests.push_back(request);
+  }
+  ASSIGN_OR_RETURN(work.metadata, builder_->Build(batch));
+  if (config_.world_size > 1) {
+    ASSIGN_OR_RETURN(work.partition,
+                     PcpPartition::Build(ShapesOf(work.metadata), config_.world_size));
+  }
+  if (work.step.index % config_.check_every == 0) work.samples = checker_->Choose(work);
+  return work;
+}
+
+// One thread for each rank and step: what a rank does in a step is far more than starting it. The
+// rank that brings the restored rows here changes with the step, so that all are looked at.
+absl::StatusOr<std::vector<RankStep>> Engine::RunRanks(const StepWork& work) {
+  std::vector<RankStep> results(ranks_.size());
+  FirstError error;
+  const auto run = [&](size_t rank) {
+    const bool reader = work.step.index % config_.world_size == static_cast<int64_t>(rank);
+    absl::StatusOr<RankStep> result = ranks_[rank]->Run(work, reader);
+    if (result.ok()) {
+      results[rank] = *std::move(result);
+      return;
+    }
+    error.Set(static_cast<int64_t>(rank), result.status());
+    if (!communicators_.empty()) communicators_[rank]->Abort(result.status());
+  };
+  std::vector<std::thread> threads;
+  for (size_t rank = 1; rank < ranks_.size(); ++rank) threads.emplace_back(run, rank);
+  run(0);
+  for (std::thread& thread : threads) thread.join();
+  RETURN_IF_ERROR(error.Get());
+  return results;
+}
+
+void Engine::Digest(const StepWork& work, absl::Span<const uint8_t> rows,
+                    OutputDigest& digest) const {
+  const int64_t row_bytes = config_.preset.num_heads * config_.preset.head_size *
+                            SizeOf(config_.preset.dtype);
+  int64_t row = 0;
+  for (const StepEntry& entry : work.step.entries) {
+    digest.Add(entry.request,
+               rows.subspan(row * row_bytes, entry.num_new_tokens * row_bytes));
+    row += entry.num_new_tokens;
+  }
+}
+
+absl::StatusOr<RunStats> Engine::Run(const ProgressCallback& progress) {
+  RunStats stats;
+  OutputDigest digest(static_cast<int64_t>(workload_->requests.size()));
+  const int64_t tokens_total = AllTokens(*workload_);
+  double used = 0;
+  const absl::Time start = absl::Now();
+  while (scheduler_.HasNext() && stats.mismatches.empty()) {
+    const ScheduleTotals& done = scheduler_.totals();
+    if (progress) {
+      progress(done.prefill_tokens + done.decode_tokens + done.reused_tokens, tokens_total);
+    }
+    const absl::Time step_start = absl::Now();
+    ASSIGN_OR_RETURN(const StepWork work, Prepare(scheduler_.Next()));
+    ASSIGN_OR_RETURN(std::vector<RankStep> results, RunRanks(work));
+    const RankStep& reader = results[work.step.index % config_.world_size];
+    Digest(work, reader.restored, digest);
+    stats.step_seconds.push_back(absl::ToDoubleSeconds(absl::Now() - step_start));
+    const BlockCounts& blocks = work.step.blocks;
+    const double use = static_cast<double>(blocks.used) / static_cast<double>(blocks.total);
+    used += use;
+    stats.peak_block_use = std::max(stats.peak_block_use, use);
+    if (work.samples.empty()) continue;
+
+    const absl::Time oracle_start = absl::Now();
+    std::vector<SampleAnswer> answers(work.samples.size());
+    for (size_t i = 0; i < answers.size(); ++i) {
+      answers[i] = std::move(results[work.samples[i].rank].answers[i]);
+    }
+    stats.mismatches = checker_->Judge(work, answers, reader.restored);
+    ++stats.checked_steps;
+    stats.checked_pairs += static_cast<int64_t>(work.samples.size());
+    stats.oracle_time += absl::Now() - oracle_start;
+  }
+  stats.wall = absl::Now() - start;
+  stats.schedule = scheduler_.totals();
+  stats.mean_block_use = used / static_cast<double>(stats.step_seconds.size());
+  stats.output_digest = digest.ToString();
+  for (const auto& communicator : communicators_) {
+    stats.bytes_communicated += communicator->bytes_received();
+  }
+  for (const auto& rank : ranks_) stats.ranks.push_back(rank->totals());
+  return stats;
+}
+
+}  // namespace weft::replay

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Engine: runs a schedule through all ranks, step by step, and keeps the books.
+#ifndef WEFT_TOOLS_REPLAY_ENGINE_H_
+#define WEFT_TOOLS_REPLAY_ENGINE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "core/backend.h"
+#include "tools/replay/preset.h"
+#include "tools/replay/rank.h"
+#include "tools/replay/scale.h"
+#include "tools/replay/scheduler.h"
+
+namespace weft::replay {
+
+class Checker;
+class OutputDigest;
+
+struct EngineConfig {
+  Preset preset;
+  SchedulerConfig scheduler;
+  int64_t world_size = 1;
+  int64_t num_layers = 1;
+  int64_t check_every = 1;  // steps 0, N, 2N, ... are checked
+  uint64_t seed = 0;
+  absl::Duration timeout = absl::Minutes(10);  // of a step
+  std::string run;                             // what reproduces the run; for mismatches
+};
+
+struct RunStats {
+  ScheduleTotals schedule;
+  int64_t checked_steps = 0;
+  int64_t checked_pairs = 0;
+  std::vector<std::string> mismatches;  // of the step that stopped the run
+  std::string output_digest;
+  int64_t bytes_communicated = 0;  // that ranks needed of each other, all ranks together
+  std::vector<RankTotals> ranks;
+  std::vector<double> step_seconds;  // [steps], without the oracle
+  absl::Duration wall;               // from the first step to the last, oracle included
+  absl::Duration oracle_time;
+  double mean_block_use = 0;  // of the cache's blocks, over steps: held by a request
+  double peak_block_use = 0;
+};
+
+// Called before each step with the tokens done and to do.
+using ProgressCallback = std::function<void(int64_t tokens_done, int64_t tokens_total)>;
+
+class Engine {
+ public:
+  // Opens everything: slow. `workload` must outlive the engine. The errors of Scheduler::Create and
+  // of the backend.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineConfig& config,
+                                                        std::shared_ptr<Backend> backend,
+                                                        const Workload& workload);
+  ~Engine();
+
+  // Runs all steps, or stops behind the first step with a mismatch. An error is the device's or
+  // weft's, of any rank; the others have stopped too.
+  absl::StatusOr<RunStats> Run(const ProgressCallback& progress);
+
+  // For tests: spoils the steps of one rank.
+  void SetFaultHook(int64_t rank, FaultHook hook) { ranks_[rank]->set_fault_hook(std::move(hook)); }
+
+ private:
+  Engine(const EngineConfig& config, const Workload& workload, Scheduler scheduler);
+
+  absl::StatusOr<StepWork> Prepare(Step step) const;
+  absl::StatusOr<std::vector<RankStep>> RunRanks(const StepWork& work);
+  void Digest(const StepWork& work, absl::Span<const uint8_t> rows, OutputDigest& digest) const;
+
+  EngineConfig config_;
+  const Workload* workload_;
+  Scheduler scheduler_;
+  std::unique_ptr<Content> content_;
+  std::unique_ptr<Checker> checker_;
+  std::unique_ptr<AttentionMetadataBuilder> builder_;
+  std::vector<std::unique_ptr<Communicator>> communicators_;  // empty on one rank
+  std::vector<std::unique_ptr<Rank>> ranks_;
+};
+
+}  // namespace weft::replay
+
+#endif  // WEFT_TOOLS_REPLAY_ENGINE_H_

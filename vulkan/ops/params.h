@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The parameter blocks of the kernels, as the shaders read them (vulkan/shaders/*_params.glsl,
+// scalar layout). params_test.cc holds the offsets against those in the compiled modules.
+#ifndef WEFT_VULKAN_OPS_PARAMS_H_
+#define WEFT_VULKAN_OPS_PARAMS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace weft::vulkan {
+
+// n / d as (n * multiplier) >> shift, for n < 2^31 and 1 <= d < 2^31.
+//
+// With l = ceil(log2 d) and multiplier = floor(2^(31+l) / d) + 1, the multiplier exceeds the true
+// 2^(31+l) / d by at most 1, and the quotient by less than n / 2^(31+l) < 2^-l <= 1 / d: too
+// little to reach the next integer.
+struct Divisor {
+  uint32_t multiplier = 0;
+  uint32_t shift = 0;
+};
+
+constexpr Divisor MakeDivisor(uint32_t d) {
+  uint32_t log = 0;
+  while (log < 31 && (uint64_t{1} << log) < d) ++log;
+  const uint64_t power = uint64_t{1} << (31 + log);
+  return Divisor{static_cast<uint32_t>(power / d + 1), 31 + log};
+}
+
+struct KvSegmentParams {
+  uint64_t key = 0;
+  uint64_t value = 0;
+};
+
+// So that the block fits in kMaxParameterBytes.
+inline constexpr int kMaxSegments = 240;
+
+inline constexpr uint32_t kQueryAligned = 1;
+inline constexpr uint32_t kOutAligned = 2;
+
+// Strides in bytes. Only the segments in use are handed over.
+struct AttentionParams {
+  uint64_t query = 0;
+  uint64_t out_rows = 0;
+  uint64_t lse = 0;            // 0: not wanted
+  uint64_t partial_sums = 0;   // O of the granule states
+  uint64_t partial_stats = 0;  // their m and l
+  uint64_t tiles = 0;
+  uint64_t decode_rows = 0;
+  uint64_t decode_splits = 0;
+  uint64_t blocks = 0;
+  uint64_t query_row_stride = 0;
+  uint64_t query_head_stride = 0;
+  uint64_t out_row_stride = 0;
+  uint64_t out_head_stride = 0;
+  uint64_t lse_row_stride = 0;
+  uint64_t lse_head_stride = 0;
+  uint64_t key_block_stride = 0;
+  uint64_t key_token_stride = 0;
+  uint64_t key_head_stride = 0;
+  uint64_t value_block_stride = 0;
+  uint64_t value_token_stride = 0;
+  uint64_t value_head_stride = 0;
+  uint32_t num_work = 0;  // tiles, splits or decode rows
+  uint32_t chunks = 1;    // workgroups that share the query heads, or rows, of one (work, kv head)
+  uint32_t num_heads = 0;
+  uint32_t num_kv_heads = 0;
+  uint32_t group_size = 0;
+  uint32_t head_size = 0;
+  uint32_t block_size = 0;
+  uint32_t blocks_per_segment = 0;
+  Divisor by_group_size;
+  Divisor by_block_size;
+  Divisor by_blocks_per_segment;
+  float scale = 0.0f;
+  uint32_t flags = 0;
+  KvSegmentParams segments[kMaxSegments];
+};
+static_assert(offsetof(AttentionParams, num_work) == 168);
+static_assert(offsetof(AttentionParams, by_group_size) == 200);
+static_assert(offsetof(AttentionParams, scale) == 224);
+static_assert(offsetof(AttentionParams, segments) == 232);
+static_assert(sizeof(AttentionParams) <= 4096, "kMaxParameterBytes");
+
+// Copies rows of keys and values into the cache. Strides in bytes.
+struct ReshapeAndCacheParams {
+  uint64_t key = 0;
+  uint64_t value = 0;
+  uint64_t slots = 0;
+  uint64_t key_row_stride = 0;
+  uint64_t key_head_stride = 0;
+  uint64_t value_row_stride = 0;
+  uint64_t value_head_stride = 0;
+  uint64_t key_block_stride = 0;
+  uint64_t key_token_stride = 0;
+  uint64_t cache_key_head_stride = 0;
+  uint64_t value_block_stride = 0;
+  uint64_t value_token_stride = 0;
+  uint64_t cache_value_head_stride = 0;
+  int64_t num_slots = 0;
+  int64_t block_size = 0;
+  uint32_t num_tokens = 0;
+  uint32_t num_kv_heads = 0;
+  uint32_t units_per_head = 0;  // of the kernel's unit: 2, 4 or 16 bytes
+  uint32_t blocks_per_segment = 0;
+  Divisor by_units_per_head;
+  Divisor by_blocks_per_segment;
+  KvSegmentParams segments[kMaxSegments];
+};
+static_assert(offsetof(ReshapeAndCacheParams, num_tokens) == 120);
+static_assert(offsetof(ReshapeAndCacheParams, segments) == 152);
+static_assert(sizeof(ReshapeAndCacheParams) <= 4096, "kMaxParameterBytes");
+
+struct GatherRowsParams {
+  uint64_t source = 0;
+  uint64_t index = 0;
+  uint64_t destination = 0;
+  uint64_t source_row_stride = 0;
+  uint64_t destination_row_stride = 0;
+  int64_t source_rows = 0;
+  uint64_t units_per_row = 0;   // of the kernel's unit
+  uint64_t units_per_part = 0;  // a workgroup copies one part of one row
+  uint32_t rows = 0;
+  uint32_t parts = 0;
+  uint32_t fill[4] = {};  // 16 bytes of rows that have no source
+};
+static_assert(offsetof(GatherRowsParams, rows) == 64);
+static_assert(sizeof(GatherRowsParams) == 88);
+
+}  // namespace weft::vulkan
+
+#endif  // WEFT_VULKAN_OPS_PARAMS_H_
