@@ -204,7 +204,7 @@ AttentionCase AttentionCase::Random(uint64_t seed) {
   c.layout = static_cast<LayoutKind>(random.Below(2));
   c.strided = random.Below(2) == 1;
   c.segments = 1 + static_cast<int64_t>(random.Below(2));
-  c.pages = random.Next();
+  c.pages = random.Below(1000);
   const int64_t count = 1 + static_cast<int64_t>(random.Below(6));
   for (int64_t i = 0; i < count; ++i) {
     CaseRequest request;
