@@ -90,7 +90,6 @@ TEST(Engine, TheDigestDependsOnTheSeedAndNotOnTheBatches) {
   ASSERT_TRUE(plain.ok());
   config.scheduler.token_budget = 33;
   config.scheduler.max_running = 3;
-  config.scheduler.block_size = 7;
   const auto other_batches = run(config);
   ASSERT_TRUE(other_batches.ok());
   EXPECT_NE(other_batches->schedule.steps, plain->schedule.steps);

@@ -25,10 +25,10 @@
 
 namespace weft::vulkan {
 
-// One for the process: unloading a driver is not what is tested.
-inline absl::StatusOr<std::shared_ptr<Instance>> TestInstance() {
+// One for the process: unloading a driver is not what is tested. The first call decides.
+inline absl::StatusOr<std::shared_ptr<Instance>> TestInstance(bool enable_validation = false) {
   static auto* instance =
-      new absl::StatusOr<std::shared_ptr<Instance>>(Instance::Create(/*enable_validation=*/false));
+      new absl::StatusOr<std::shared_ptr<Instance>>(Instance::Create(enable_validation));
   return *instance;
 }
 
@@ -50,7 +50,7 @@ inline const ShaderModule& AffineModule() {
 class StreamTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    absl::StatusOr<std::shared_ptr<Instance>> instance = TestInstance();
+    absl::StatusOr<std::shared_ptr<Instance>> instance = TestInstance(validate());
     WEFT_SKIP_WITHOUT_DEVICE(instance.status());
     absl::StatusOr<std::vector<PhysicalDevice>> devices = EnumeratePhysicalDevices(**instance);
     WEFT_SKIP_WITHOUT_DEVICE(devices.status());
@@ -58,6 +58,8 @@ class StreamTest : public ::testing::Test {
     ASSERT_TRUE(device.ok()) << device.status();
     device_ = *std::move(device);
   }
+
+  virtual bool validate() const { return false; }
 
   void TearDown() override {
     for (const auto& memory : memory_) EXPECT_TRUE(map_.Remove(memory->address()).ok());

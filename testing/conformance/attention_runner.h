@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Runs an AttentionCase the way an engine does (metadata, partition, plan, step buffers, Forward),
+// with poison in everything that must not be used.
+#ifndef WEFT_TESTING_CONFORMANCE_ATTENTION_RUNNER_H_
+#define WEFT_TESTING_CONFORMANCE_ATTENTION_RUNNER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/backend.h"
+#include "testing/conformance/attention_case.h"
+
+namespace weft::testing {
+
+// In the order of the step's tokens, whatever the number of ranks.
+struct AttentionOutput {
+  std::vector<uint8_t> out;  // [rows, heads, head_size]
+  std::vector<uint8_t> lse;  // f32 [rows, heads]; empty if the case wants none
+};
+
+// Beside returning the result it checks everything that holds for any kernel: the cache holds the
+// new tokens and nothing else has changed in it, padding rows are 0 and -inf, the rest of out and
+// lse is untouched, ranks agree on replicated rows. FAILED_PRECONDITION says which of these is
+// broken, with the case. UNIMPLEMENTED: the backend does not support it.
+absl::StatusOr<AttentionOutput> RunAttention(Backend& backend, const AttentionCase& c);
+
+}  // namespace weft::testing
+
+#endif  // WEFT_TESTING_CONFORMANCE_ATTENTION_RUNNER_H_

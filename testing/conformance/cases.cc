@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/conformance/cases.h"
+
+#include "absl/strings/str_cat.h"
+#include "core/status_macros.h"
+#include "testing/conformance/attention_case.h"
+#include "testing/conformance/attention_checks.h"
+#include "testing/conformance/case_line.h"
+#include "testing/conformance/gather_checks.h"
+#include "testing/conformance/reshape_checks.h"
+
+namespace weft::testing {
+namespace {
+
+constexpr uint64_t kRandomCases = 12;
+
+constexpr const char* kCases[] = {
+    // Mixed batches, each dtype.
+    "attention dtype=f16 heads=8/2 d=128 block=16 q=1,5,9 ctx=32,35,49 kinds=d,p,p seed=3",
+    "attention dtype=bf16 heads=8/2 d=128 block=16 q=1,5,9 ctx=32,35,49 kinds=d,p,p seed=4",
+    "attention dtype=f32 heads=8/2 d=128 block=16 q=1,5,9 ctx=32,35,49 kinds=d,p,p seed=5",
+    "attention dtype=bf16 heads=4/1 d=64 block=16 q=1,1,1,1,16,1,33,1 ctx=16,63,128,0,64,30,0,199 "
+    "kinds=d,d,d,p,p,d,p,d",
+    // Prefills before decodes, a decode of several tokens, requests without new tokens.
+    "attention dtype=f16 heads=4/2 d=64 q=7,1,3,0,2,0 ctx=0,20,5,33,17,0 kinds=p,d,d,d,d,p",
+    "attention dtype=f16 heads=4/2 d=64 q=0,0 ctx=5,0 kinds=d,p",
+    "attention dtype=f16 heads=4/2 d=64 q= ctx= kinds=",
+    // Head sizes.
+    "attention dtype=f16 heads=4/2 d=32 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=bf16 heads=4/2 d=40 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=bf16 heads=4/2 d=80 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=f16 heads=4/2 d=96 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=bf16 heads=4/2 d=112 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=f16 heads=4/2 d=256 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=bf16 heads=2/1 d=256 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=f32 heads=4/2 d=32 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=f32 heads=4/2 d=80 q=1,6 ctx=40,3 kinds=d,p",
+    // GQA ratios.
+    "attention dtype=f16 heads=3/3 d=64 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=f16 heads=5/1 d=64 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=f16 heads=14/2 d=64 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=f16 heads=16/2 d=64 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=f16 heads=16/1 d=64 q=1,6 ctx=40,3 kinds=d,p",
+    "attention dtype=f16 heads=64/1 d=64 q=1,2 ctx=40,3 kinds=d,p",
+    // Block sizes.
+    "attention dtype=f16 heads=4/2 d=64 block=1 q=1,6,1 ctx=40,3,515 kinds=d,p,d",
+    "attention dtype=bf16 heads=4/2 d=64 block=3 q=1,6,1 ctx=40,3,515 kinds=d,p,d",
+    "attention dtype=f16 heads=4/2 d=64 block=17 q=1,6,1 ctx=40,3,515 kinds=d,p,d",
+    "attention dtype=bf16 heads=4/2 d=64 block=64 q=1,6,1 ctx=40,3,515 kinds=d,p,d",
+    "attention dtype=f16 heads=4/2 d=64 block=544 q=1,6,1 ctx=40,3,543 kinds=d,p,d",
+    // Lengths around a granule of 512 keys: decodes (position + 1 keys), then prefills.
+    "attention dtype=f16 heads=2/1 d=64 q=1,1,1,1 ctx=510,511,512,513 kinds=d,d,d,d",
+    "attention dtype=bf16 heads=2/1 d=128 q=1,1,1 ctx=1022,1023,1024 kinds=d,d,d",
+    "attention dtype=f32 heads=2/1 d=64 q=1,1,1 ctx=511,1023,1600 kinds=d,d,d",
+    "attention dtype=f16 heads=2/1 d=64 q=5,3 ctx=509,511 kinds=p,p",
+    "attention dtype=bf16 heads=2/1 d=128 q=20 ctx=1010 kinds=p",
+    "attention dtype=f32 heads=2/1 d=64 q=18 ctx=500 kinds=p",
+    "attention dtype=f16 heads=2/1 d=64 q=1,1 ctx=0,1 kinds=p,d",
+    "attention dtype=f16 heads=2/2 d=64 block=32 q=40 ctx=0 kinds=p",
+    "attention dtype=f16 heads=2/1 d=64 block=32 q=1 ctx=4200 kinds=d",
+    // The way it is called.
+    "attention dtype=f16 heads=4/2 d=64 q=1,20 ctx=600,3 kinds=d,p lse=none",
+    "attention dtype=bf16 heads=4/2 d=64 q=1,20 ctx=600,3 kinds=d,p lse=strided",
+    "attention dtype=f16 heads=4/2 d=64 q=1,20 ctx=600,3 kinds=d,p io=strided",
+    "attention dtype=bf16 heads=4/2 d=40 q=1,20 ctx=600,3 kinds=d,p io=strided layout=apart",
+    "attention dtype=f32 heads=4/2 d=64 q=1,20 ctx=600,3 kinds=d,p layout=apart segments=3",
+    "attention dtype=f16 heads=4/2 d=64 block=5 q=1,20 ctx=600,3 kinds=d,p segments=4 pages=9",
+    // Ranks: a decode, odd prompts, prompts shorter than 2W, an extend; E2 of the PCP document.
+    "attention dtype=f16 heads=4/2 d=64 q=1,13,3,9 ctx=7,16,0,0 kinds=d,p,p,p pcp=4",
+    "attention dtype=bf16 heads=4/2 d=64 q=1,5,8 ctx=10,0,0 kinds=d,p,p pcp=2",
+    "attention dtype=f32 heads=4/2 d=64 q=2,1,7,1 ctx=5,9,4,0 kinds=d,d,p,p pcp=2",
+    "attention dtype=f16 heads=2/1 d=64 q=1,1,1 ctx=4,5,600 kinds=d,d,d pcp=3 lse=strided",
+    "attention dtype=f16 heads=2/1 d=64 q=70,1 ctx=500,520 kinds=p,d pcp=3",
+    // Data that break things.
+    "attention dtype=f16 heads=4/2 d=64 q=1,12 ctx=600,507 kinds=d,p data=huge",
+    "attention dtype=bf16 heads=4/2 d=128 q=1,12 ctx=600,507 kinds=d,p data=huge",
+    "attention dtype=f32 heads=4/2 d=64 q=1,12 ctx=600,507 kinds=d,p data=huge",
+    "attention dtype=f16 heads=4/2 d=64 q=1,12 ctx=600,507 kinds=d,p data=negative",
+    "attention dtype=f16 heads=4/2 d=64 q=1,12 ctx=600,507 kinds=d,p data=identical",
+    "attention dtype=bf16 heads=4/2 d=64 q=1,12 ctx=600,507 kinds=d,p data=equalv",
+    "attention dtype=f16 heads=4/2 d=64 q=1,12 ctx=600,507 kinds=d,p data=equalv",
+    "attention dtype=f16 heads=4/2 d=64 q=1,1,20 ctx=127,63,0 kinds=d,d,p data=zerok",
+    "attention dtype=bf16 heads=4/2 d=128 q=1,1,20 ctx=600,2,507 kinds=d,d,p data=random",
+    // NaN in what a row sees: that row and no other.
+    "attention dtype=f16 heads=4/2 d=64 q=1,12,1 ctx=20,8,30 kinds=d,p,d nan=1:14:k",
+    "attention dtype=f16 heads=4/2 d=64 q=1,12,1 ctx=20,8,30 kinds=d,p,d nan=1:14:v",
+    "attention dtype=bf16 heads=4/2 d=64 q=2,4,1 ctx=600,8,30 kinds=d,p,d nan=0:601:kv",
+    "attention dtype=f32 heads=4/2 d=64 q=2,4,1 ctx=8,510,30 kinds=d,p,d nan=1:512:k",
+
+    "reshape dtype=bf16 heads=2 d=64 block=16 blocks=4 rows=20 skip=3 extra=5",
+    "reshape dtype=f16 heads=8 d=128 block=16 blocks=4 rows=64",
+    "reshape dtype=f32 heads=2 d=32 block=16 blocks=4 rows=20 skip=2",
+    "reshape dtype=bf16 heads=1 d=64 block=1 blocks=30 rows=20 skip=1",
+    "reshape dtype=f16 heads=3 d=80 block=3 blocks=9 rows=20 skip=2 extra=1",
+    "reshape dtype=f32 heads=2 d=96 block=17 blocks=5 rows=80 skip=10",
+    "reshape dtype=bf16 heads=2 d=64 block=544 blocks=3 rows=100 skip=1",
+    "reshape dtype=bf16 heads=2 d=64 block=16 blocks=7 rows=50 segments=3",
+    "reshape dtype=f16 heads=2 d=128 block=16 blocks=4 rows=20 io=strided extra=2",
+    "reshape dtype=bf16 heads=3 d=46 block=5 blocks=9 rows=30 io=strided offset=1 segments=2",
+    "reshape dtype=f16 heads=2 d=33 block=7 blocks=9 rows=30 offset=1 layout=apart",
+    "reshape dtype=f32 heads=2 d=40 block=7 blocks=9 rows=30 offset=1 layout=apart segments=4",
+    "reshape dtype=bf16 heads=2 d=256 block=16 blocks=4 rows=20 skip=5 bad=5",
+    "reshape dtype=f32 heads=2 d=64 block=16 blocks=4 rows=10 skip=10 extra=10",
+    "reshape dtype=bf16 heads=2 d=64 block=16 blocks=4 rows=0 extra=10",
+    "reshape dtype=f16 heads=1 d=1 block=1 blocks=3 rows=3",
+
+    "gather dtype=f16 inner=4,64 source=10 rows=17 holes=3",
+    "gather dtype=bf16 inner=8,128 source=10 rows=17 holes=3 fill=2",
+    "gather dtype=f32 inner=33 source=40 rows=5 io=strided",
+    "gather dtype=bf16 inner=3,5 source=10 rows=17 holes=3 fill=7 io=strided offset=1",
+    "gather dtype=f16 inner=1 source=10 rows=17 holes=1 offset=1",
+    "gather dtype=bf16 inner= source=10 rows=33 holes=4 fill=1",
+    "gather dtype=f16 inner=3 source=5 rows=64 holes=4 io=strided",
+    "gather dtype=i32 inner=3,2 source=10 rows=17 holes=3 fill=9",
+    "gather dtype=i64 inner=5 source=10 rows=17 holes=3 fill=9 io=strided",
+    "gather dtype=f32 inner=2,3,4,5 source=4 rows=6 holes=1",
+    "gather dtype=f16 inner=64 source=10 rows=17 holes=17 fill=3",
+    "gather dtype=f16 inner=64 source=10 rows=17 holes=2 bad=5 fill=3",
+    "gather dtype=f16 inner=64 source=10 rows=0",
+    "gather dtype=bf16 inner=2,2048 source=3 rows=4 holes=1",
+};
+
+constexpr const char* kPropertyCases[] = {
+    "attention dtype=f32 heads=2/2 d=64 q=1,18 ctx=511,505 kinds=d,p seed=23",
+    "attention dtype=f16 heads=4/2 d=64 q=1,13,3,21 ctx=520,16,0,502 kinds=d,p,d,p seed=21",
+    "attention dtype=bf16 heads=4/1 d=128 q=2,1,19 ctx=33,700,3 kinds=d,p,p seed=22",
+};
+
+}  // namespace
+
+std::vector<std::string> CaseLines() {
+  std::vector<std::string> lines(std::begin(kCases), std::end(kCases));
+  for (uint64_t seed = 0; seed < kRandomCases; ++seed) {
+    lines.push_back(AttentionCase::Random(seed).ToString());
+  }
+  return lines;
+}
+
+std::vector<std::string> PropertyLines() {
+  return std::vector<std::string>(std::begin(kPropertyCases), std::end(kPropertyCases));
+}
+
+absl::Status CheckCaseLine(Backend& backend, std::string_view line) {
+  const std::string_view op = CaseOp(line);
+  if (op == "attention") {
+    ASSIGN_OR_RETURN(const AttentionCase c, AttentionCase::Parse(line));
+    return CheckAttention(backend, c);
+  }
+  if (op == "reshape") {
+    ASSIGN_OR_RETURN(const ReshapeCase c, ReshapeCase::Parse(line));
+    return CheckReshape(backend, c);
+  }
+  if (op == "gather") {
+    ASSIGN_OR_RETURN(const GatherCase c, GatherCase::Parse(line));
+    return CheckGather(backend, c);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("case \"", line, "\" must begin with attention, reshape or gather"));
+}
+
+}  // namespace weft::testing

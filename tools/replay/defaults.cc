@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/replay/defaults.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/checked_math.h"
+
+namespace weft::replay {
+namespace {
+
+// Floating-point operations per second of attention on two cores of a small server.
+constexpr double kReferenceRate = 2e9;
+constexpr double kSoftwareVulkanRate = 4e9;
+constexpr double kWantedSeconds = 30;
+
+constexpr int64_t kUsualPage = 16;
+constexpr int64_t kSmallestUsefulPage = 8;
+
+// Four operations for each head, dimension and (query, visible key) pair: a product and a sum for
+// the logit, and for the value. Reuse of prefixes is left out.
+double AttentionOperations(const Workload& workload, const Preset& preset, int64_t num_layers) {
+  double pairs = 0;
+  for (const ReplayRequest& request : workload.requests) {
+    const auto length = static_cast<double>(request.total_length());
+    pairs += length * (length + 1) / 2;
+  }
+  return 4.0 * pairs * static_cast<double>(preset.num_heads * preset.head_size * num_layers);
+}
+
+}  // namespace
+
+double DefaultScale(const DeviceInfo& device, const std::vector<TraceRequest>& trace,
+                    const Preset& preset, int64_t num_layers) {
+  if (!device.is_software) return 1.0;
+  const double rate =
+      device.id.kind == BackendKind::kReference ? kReferenceRate : kSoftwareVulkanRate;
+  double scale = 0.5;
+  while (scale > 1.0 / kHashBlockTokens &&
+         AttentionOperations(ScaleTrace(trace, scale), preset, num_layers) >
+             kWantedSeconds * rate) {
+    scale /= 2;
+  }
+  return scale;
+}
+
+int64_t PageTokens(int64_t hash_block) {
+  if (hash_block <= kUsualPage) return hash_block;
+  for (int64_t page = kUsualPage; page >= kSmallestUsefulPage; --page) {
+    if (hash_block % page == 0) return page;
+  }
+  return kUsualPage;
+}
+
+SchedulerConfig DefaultSchedulerConfig(const Workload& workload, double scale) {
+  SchedulerConfig config;
+  config.token_budget = std::clamp<int64_t>(std::llround(8192 * scale), 128, 2048);
+  config.max_running = 64;
+  config.block_size = PageTokens(workload.hash_block);
+  int64_t longest = 0, all = 0;
+  for (const ReplayRequest& request : workload.requests) {
+    longest = std::max(longest, request.total_length());
+    all += request.total_length();
+  }
+  const int64_t average = CeilDiv(all, static_cast<int64_t>(workload.requests.size()));
+  config.num_blocks = CeilDiv(std::max(2 * longest, 64 * average), config.block_size) + 1;
+  return config;
+}
+
+}  // namespace weft::replay

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RecordAttention: up to three dispatches. Decode granules and prefill tiles write different memory
+// and need no barrier between them; the merge reads the granules' states.
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/plan.h"
+#include "core/status_macros.h"
+#include "vulkan/ops/grid.h"
+#include "vulkan/ops/ops.h"
+#include "vulkan/ops/params.h"
+#include "vulkan/ops/segments.h"
+
+namespace weft::vulkan {
+namespace {
+
+uint64_t RowBits(const TensorView& view) {
+  const int64_t elements = view.stride(0) | view.stride(1) | view.extent(2);
+  return view.address() | static_cast<uint64_t>(elements * SizeOf(view.dtype()));
+}
+
+void FillRows(const AttentionArgs& args, AttentionParams& params) {
+  const uint64_t element = SizeOf(args.query.dtype());
+  params.query = args.query.address();
+  params.query_row_stride = args.query.stride(0) * element;
+  params.query_head_stride = args.query.stride(1) * element;
+  params.out_rows = args.out.address();
+  params.out_row_stride = args.out.stride(0) * element;
+  params.out_head_stride = args.out.stride(1) * element;
+  if (args.lse.given()) {
+    params.lse = args.lse.address();
+    params.lse_row_stride = args.lse.stride(0) * sizeof(float);
+    params.lse_head_stride = args.lse.stride(1) * sizeof(float);
+  }
+  if (IsAligned(RowBits(args.query), kPieceBytes)) params.flags |= kQueryAligned;
+  if (IsAligned(RowBits(args.out), kPieceBytes)) params.flags |= kOutAligned;
+}
+
+void FillLayout(const AttentionSpec& spec, const KvCacheLayout& layout, AttentionParams& params) {
+  const uint64_t element = SizeOf(layout.dtype());
+  params.key_block_stride = layout.key_strides().block * element;
+  params.key_token_stride = layout.key_strides().token * element;
+  params.key_head_stride = layout.key_strides().head * element;
+  params.value_block_stride = layout.value_strides().block * element;
+  params.value_token_stride = layout.value_strides().token * element;
+  params.value_head_stride = layout.value_strides().head * element;
+  params.num_heads = static_cast<uint32_t>(spec.num_heads);
+  params.num_kv_heads = static_cast<uint32_t>(spec.num_kv_heads);
+  params.group_size = static_cast<uint32_t>(spec.group_size());
+  params.head_size = static_cast<uint32_t>(spec.head_size);
+  params.block_size = static_cast<uint32_t>(layout.block_size());
+  params.by_group_size = MakeDivisor(params.group_size);
+  params.by_block_size = MakeDivisor(params.block_size);
+  params.scale = spec.effective_scale();
+}
+
+void FillTables(const AttentionSpec& spec, const AttentionTables& tables, AttentionParams& params) {
+  params.tiles = tables.tiles.address();
+  params.decode_rows = tables.decode_rows.address();
+  params.decode_splits = tables.decode_splits.address();
+  params.blocks = tables.blocks.address();
+  if (tables.num_partials == 0) return;
+  params.partial_sums = tables.workspace.address();
+  params.partial_stats = params.partial_sums + static_cast<uint64_t>(tables.num_partials) *
+                                                   spec.num_heads * spec.head_size * sizeof(float);
+}
+
+// The layout's strides chose the kernels; what they take for granted of the bases is checked here.
+absl::Status CheckBases(const AttentionShape& shape, const KvCacheView& cache) {
+  if (!shape.aligned) return absl::OkStatus();
+  for (size_t i = 0; i < cache.segments().size(); ++i) {
+    const KvSegment& segment = cache.segments()[i];
+    for (const auto& [name, base] :
+         {std::pair("key", segment.key_base), std::pair("value", segment.value_base)}) {
+      if (IsAligned(base, kPieceBytes)) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("attention: cache, segment ", i, ": ", name, " base 0x", absl::Hex(base),
+                       " is no multiple of ", kPieceBytes, ", as the layout's strides are"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What the dispatches of one call have in common.
+struct Call {
+  Recorder& recorder;
+  const AttentionArgs& args;
+  AttentionParams params;
+  SegmentTable segments;
+
+  // `work` items, each `params.chunks` workgroups for each of `heads` heads.
+  absl::Status Dispatch(const Kernel& kernel, int64_t work, int64_t heads,
+                        absl::Span<const Access> accesses) {
+    params.num_work = static_cast<uint32_t>(work);
+    ASSIGN_OR_RETURN(const auto groups, FoldGrid(recorder.device().limits(),
+                                                 work * heads * params.chunks, kernel.name()));
+    return recorder.Dispatch(
+        kernel, ParamBytes(params, offsetof(AttentionParams, segments), segments), groups,
+        accesses);
+  }
+};
+
+absl::Status RecordDecode(const AttentionSpec& spec, const AttentionKernels& kernels, Call& call) {
+  const AttentionTables& tables = call.args.tables;
+  if (tables.decode_splits.empty()) return absl::OkStatus();
+  call.params.chunks = static_cast<uint32_t>((spec.group_size() + kernels.decode_shape.rows - 1) /
+                                             kernels.decode_shape.rows);
+  std::vector<Access> accesses = {Reads(call.args.query), Reads(tables.decode_rows),
+                                  Reads(tables.decode_splits), Reads(tables.blocks),
+                                  Writes(tables.workspace)};
+  RETURN_IF_ERROR(AppendCache(call.args.cache, /*write=*/false, accesses));
+  return call.Dispatch(*kernels.decode, tables.decode_splits.extent(0), spec.num_kv_heads,
+                       accesses);
+}
+
+absl::Status RecordPrefill(const AttentionSpec& spec, const AttentionKernels& kernels,
+                           int64_t tile_tokens, Call& call) {
+  const AttentionTables& tables = call.args.tables;
+  if (tables.tiles.empty()) return absl::OkStatus();
+  const int64_t rows = kernels.prefill_shape.rows_per_group();
+  call.params.chunks =
+      static_cast<uint32_t>((tile_tokens * spec.group_size() + rows - 1) / rows);
+  std::vector<Access> accesses = {Reads(call.args.query), Reads(tables.tiles),
+                                  Reads(tables.blocks), Writes(call.args.out)};
+  if (call.args.lse.given()) accesses.push_back(Writes(call.args.lse));
+  RETURN_IF_ERROR(AppendCache(call.args.cache, /*write=*/false, accesses));
+  return call.Dispatch(*kernels.prefill, tables.tiles.extent(0), spec.num_kv_heads, accesses);
+}
+
+absl::Status RecordMerge(const AttentionSpec& spec, const Kernel& kernel, Call& call) {
+  const AttentionTables& tables = call.args.tables;
+  if (tables.decode_rows.empty()) return absl::OkStatus();
+  call.params.chunks = 1;
+  std::vector<Access> accesses = {Reads(tables.decode_rows), Reads(tables.workspace),
+                                  Writes(call.args.out)};
+  if (call.args.lse.given()) accesses.push_back(Writes(call.args.lse));
+  return call.Dispatch(kernel, tables.decode_rows.extent(0), spec.num_heads, accesses);
+}
+
+}  // namespace
+
+absl::Status RecordAttention(Recorder& recorder, const VulkanPreparedAttention& prepared,
+                             const AttentionArgs& args) {
+  const AttentionSpec& spec = prepared.spec();
+  Call call = {recorder, args, {}, {}};
+  FillRows(args, call.params);
+  FillLayout(spec, prepared.layout(), call.params);
+  FillTables(spec, args.tables, call.params);
+  ASSIGN_OR_RETURN(call.segments, FillSegments(args.cache, call.params.segments));
+  call.params.blocks_per_segment = call.segments.blocks_per_segment;
+  call.params.by_blocks_per_segment = MakeDivisor(call.segments.blocks_per_segment);
+
+  const AttentionKernels& kernels = prepared.kernels();
+  RETURN_IF_ERROR(CheckBases(kernels.prefill_shape, args.cache));
+  RETURN_IF_ERROR(RecordDecode(spec, kernels, call));
+  RETURN_IF_ERROR(RecordPrefill(spec, kernels, prepared.plan_config().tile_tokens, call));
+  return RecordMerge(spec, *kernels.merge, call);
+}
+
+}  // namespace weft::vulkan

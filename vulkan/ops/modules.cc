@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vulkan/ops/modules.h"
+
+#include "absl/types/span.h"
+#include "vulkan/shaders/attention_decode.h"
+#include "vulkan/shaders/attention_merge.h"
+#include "vulkan/shaders/attention_prefill.h"
+#include "vulkan/shaders/gather_rows.h"
+#include "vulkan/shaders/reshape_and_cache.h"
+
+namespace weft::vulkan {
+
+const ShaderModule& AttentionPrefillModule() {
+  static const ShaderModule module = {"attention_prefill",
+                                      absl::MakeConstSpan(shaders::kAttentionPrefill)};
+  return module;
+}
+
+const ShaderModule& AttentionDecodeModule() {
+  static const ShaderModule module = {"attention_decode",
+                                      absl::MakeConstSpan(shaders::kAttentionDecode)};
+  return module;
+}
+
+const ShaderModule& AttentionMergeModule() {
+  static const ShaderModule module = {"attention_merge",
+                                      absl::MakeConstSpan(shaders::kAttentionMerge)};
+  return module;
+}
+
+const ShaderModule& ReshapeAndCacheModule() {
+  static const ShaderModule module = {"reshape_and_cache",
+                                      absl::MakeConstSpan(shaders::kReshapeAndCache)};
+  return module;
+}
+
+const ShaderModule& GatherRowsModule() {
+  static const ShaderModule module = {"gather_rows", absl::MakeConstSpan(shaders::kGatherRows)};
+  return module;
+}
+
+}  // namespace weft::vulkan

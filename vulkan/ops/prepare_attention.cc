@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <limits>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/status_macros.h"
+#include "vulkan/ops/grid.h"
+#include "vulkan/ops/modules.h"
+#include "vulkan/ops/ops.h"
+#include "vulkan/ops/segments.h"
+
+namespace weft::vulkan {
+namespace {
+
+absl::Status NotBuilt(std::string_view what) {
+  return absl::UnimplementedError(absl::StrCat(what, ": not built yet on vulkan"));
+}
+
+absl::Status CheckCounts(const AttentionSpec& spec, const KvCacheLayout& layout) {
+  for (const auto& [name, value] :
+       {std::pair("num_heads", spec.num_heads), std::pair("block_size", layout.block_size())}) {
+    if (value > std::numeric_limits<int32_t>::max()) {
+      return absl::UnimplementedError(
+          absl::StrCat(name, " ", value, ": must fit 31 bits on vulkan"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<AttentionKernels> MakeKernels(Device& device, const AttentionSpec& spec,
+                                             const KvCacheLayout& layout) {
+  const DeviceLimits& limits = device.limits();
+  KernelCache& cache = device.kernels();
+  const int64_t bucket = HeadBucket(spec.head_size);
+  const bool aligned = IsAligned(StrideBits(layout), kPieceBytes);
+  AttentionKernels kernels;
+  kernels.prefill_shape = PrefillShape(limits, spec.dtype, bucket, aligned);
+  kernels.decode_shape = DecodeShape(limits, spec.dtype, bucket, aligned, spec.group_size());
+  ASSIGN_OR_RETURN(kernels.prefill,
+                   cache.Get({&AttentionPrefillModule(), kernels.prefill_shape.Constants(),
+                              kernels.prefill_shape.subgroup}));
+  ASSIGN_OR_RETURN(kernels.decode,
+                   cache.Get({&AttentionDecodeModule(), kernels.decode_shape.Constants(),
+                              kernels.decode_shape.subgroup}));
+  ASSIGN_OR_RETURN(kernels.merge,
+                   cache.Get({&AttentionMergeModule(), MergeConstants(limits, spec.dtype)}));
+  return kernels;
+}
+
+}  // namespace
+
+absl::Status SupportsAttention(const Device& device, const AttentionSpec& spec,
+                               const KvCacheLayout& layout) {
+  RETURN_IF_ERROR(ValidateForLayout(spec, layout));
+  if (spec.kv_dtype != spec.dtype) {
+    return NotBuilt(absl::StrCat("kv_dtype ", Name(spec.kv_dtype), " with dtype ",
+                                 Name(spec.dtype)));
+  }
+  if (spec.softcap != 0.0f) return NotBuilt("softcap");
+  if (spec.window > 0) return NotBuilt("window");
+  if (!spec.alibi_slopes.empty()) return NotBuilt("alibi_slopes");
+  if (!spec.sinks.empty()) return NotBuilt("sinks");
+  if (spec.head_size < kMinHeadSize || spec.head_size > kMaxHeadSize) {
+    return absl::UnimplementedError(absl::StrCat("head_size ", spec.head_size, ": must be in [",
+                                                 kMinHeadSize, ", ", kMaxHeadSize,
+                                                 "] on vulkan"));
+  }
+  RETURN_IF_ERROR(CheckCounts(spec, layout));
+  const int64_t shared =
+      DecodeSharedBytes(DecodeShape(device.limits(), spec.dtype, HeadBucket(spec.head_size),
+                                    /*aligned=*/true, spec.group_size()));
+  if (shared > device.limits().max_shared_memory_bytes) {
+    return absl::UnimplementedError(
+        absl::StrCat("the decode kernel takes ", shared, " bytes of shared memory, the device has ",
+                     device.limits().max_shared_memory_bytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const PreparedAttention>> PrepareAttention(
+    Device& device, DeviceId id, const AttentionSpec& spec, const KvCacheLayout& layout) {
+  RETURN_IF_ERROR(SupportsAttention(device, spec, layout));
+  ASSIGN_OR_RETURN(const AttentionKernels kernels, MakeKernels(device, spec, layout));
+  PlanConfig config;
+  config.tile_tokens = TileTokens(kernels.prefill_shape, spec.group_size());
+  return std::make_shared<const VulkanPreparedAttention>(spec, layout, id, config, kernels);
+}
+
+std::string VulkanPreparedAttention::Explain() const {
+  return absl::StrCat("vulkan, scalar tier: ", spec().ToString(),
+                      "\n  prefill: ", kernels_.prefill_shape.ToString(), "; tiles of ",
+                      plan_config().tile_tokens,
+                      " query tokens\n  decode: ", kernels_.decode_shape.ToString());
+}
+
+}  // namespace weft::vulkan

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// VulkanPreparedAttention: the pipelines of one (spec, layout).
+#ifndef WEFT_VULKAN_OPS_PREPARED_ATTENTION_H_
+#define WEFT_VULKAN_OPS_PREPARED_ATTENTION_H_
+
+#include <string>
+
+#include "core/prepared_attention.h"
+#include "vulkan/ops/attention_shape.h"
+#include "vulkan/runtime/kernel.h"
+
+namespace weft::vulkan {
+
+struct AttentionKernels {
+  AttentionShape prefill_shape;
+  AttentionShape decode_shape;
+  const Kernel* prefill = nullptr;
+  const Kernel* decode = nullptr;
+  const Kernel* merge = nullptr;
+};
+
+class VulkanPreparedAttention final : public PreparedAttention {
+ public:
+  VulkanPreparedAttention(const AttentionSpec& spec, const KvCacheLayout& layout, DeviceId id,
+                          const PlanConfig& config, const AttentionKernels& kernels)
+      : PreparedAttention(spec, layout, id, config), kernels_(kernels) {}
+
+  std::string Explain() const override;
+
+  const AttentionKernels& kernels() const { return kernels_; }
+
+ private:
+  AttentionKernels kernels_;
+};
+
+}  // namespace weft::vulkan
+
+#endif  // WEFT_VULKAN_OPS_PREPARED_ATTENTION_H_
