@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
+#include <iostream>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -45,6 +46,7 @@ std::shared_ptr<Backend> OpenBackend() {
     if (listing.devices.empty()) continue;
     auto backend = Registry::Default().Create(Name(listing.kind));
     CHECK_OK(backend.status());
+    std::cerr << "on " << ToString((*backend)->device()) << ", " << (*backend)->info().name << "\n";
     return *std::move(backend);
   }
   return nullptr;
