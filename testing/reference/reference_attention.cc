@@ -2,14 +2,12 @@
 #include "testing/reference/reference_attention.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <vector>
 
-#include "core/checked_math.h"
 #include "core/plan.h"
 #include "testing/reference/host_memory.h"
 
