@@ -55,8 +55,7 @@ class ReferenceTest : public ::testing::Test {
   ReferenceTest() { EXPECT_TRUE(RegisterReferenceBackend(registry_).ok()); }
 
   std::string Refusal(const AttentionSpec& spec) {
-    const auto layout =
-        KvCacheLayout::Nhd(spec.kv_dtype, 16, spec.num_kv_heads, spec.head_size);
+    const auto layout = KvCacheLayout::Nhd(spec.kv_dtype, 16, spec.num_kv_heads, spec.head_size);
     const absl::Status status = registry_.Create("reference").value()->Supports(spec, *layout);
     EXPECT_TRUE(status.ok() || absl::IsUnimplemented(status)) << status;
     return std::string(status.message());
@@ -96,8 +95,7 @@ TEST_F(ReferenceTest, NamesWhatItDoesNotSupport) {
   EXPECT_EQ(Refusal(spec), "sinks: not built yet on reference");
   spec = Spec();
   spec.kv_dtype = DType::kBF16;
-  EXPECT_EQ(Refusal(spec),
-            "query dtype f16 with cache dtype bf16: not built yet on reference");
+  EXPECT_EQ(Refusal(spec), "query dtype f16 with cache dtype bf16: not built yet on reference");
   spec = Spec();
   spec.head_size = 257;
   EXPECT_EQ(Refusal(spec), "head size 257 (at most 256): not built yet on reference");
