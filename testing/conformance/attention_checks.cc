@@ -120,9 +120,8 @@ absl::Status CheckBatch(Backend& backend, const AttentionCase& c) {
   for (const CaseRequest& request : c.requests) {
     const AttentionOutput expected = RowsOf(c, all, row, request.new_tokens);
     row += request.new_tokens;
-    RETURN_IF_ERROR(SameBits(
-        c, expected, reversed,
-        RowsOf(c, back, c.num_rows() - row, request.new_tokens)));
+    RETURN_IF_ERROR(
+        SameBits(c, expected, reversed, RowsOf(c, back, c.num_rows() - row, request.new_tokens)));
     AttentionCase alone = c;
     alone.requests = {request};
     ASSIGN_OR_RETURN(const AttentionOutput actual, RunAttention(backend, alone));
@@ -178,8 +177,8 @@ absl::Status CheckCausality(Backend& backend, const AttentionCase& c) {
       poisoned.nan_values = values;
       ASSIGN_OR_RETURN(const AttentionOutput actual, RunAttention(backend, poisoned));
       const int64_t end = row + request.new_tokens;
-      RETURN_IF_ERROR(SameBits(c, RowsOf(c, all, 0, row + seen), poisoned,
-                               RowsOf(c, actual, 0, row + seen)));
+      RETURN_IF_ERROR(
+          SameBits(c, RowsOf(c, all, 0, row + seen), poisoned, RowsOf(c, actual, 0, row + seen)));
       RETURN_IF_ERROR(SameBits(c, RowsOf(c, all, end, c.num_rows() - end), poisoned,
                                RowsOf(c, actual, end, c.num_rows() - end)));
     }
@@ -233,10 +232,14 @@ absl::Status CheckAttention(Backend& backend, const AttentionCase& c) {
 
 const std::vector<AttentionProperty>& AttentionProperties() {
   static const auto* const properties = new std::vector<AttentionProperty>{
-      {"repeat", CheckRepeat},         {"pages", CheckPages},
-      {"page_size", CheckPageSize},    {"layout", CheckLayout},
-      {"batch", CheckBatch},           {"chunks", CheckChunks},
-      {"world_size", CheckWorldSize},  {"causality", CheckCausality},
+      {"repeat", CheckRepeat},
+      {"pages", CheckPages},
+      {"page_size", CheckPageSize},
+      {"layout", CheckLayout},
+      {"batch", CheckBatch},
+      {"chunks", CheckChunks},
+      {"world_size", CheckWorldSize},
+      {"causality", CheckCausality},
       {"independence", CheckIndependence},
   };
   return *properties;

@@ -128,8 +128,7 @@ int64_t Runner::Slot(int64_t request, int64_t position) const {
 
 // The cache before the step: the tokens of the contexts.
 absl::StatusOr<CacheImage> Runner::ContextImage() const {
-  ASSIGN_OR_RETURN(CacheImage image,
-                   CacheImage::Create(layout_, num_blocks_, case_.segments));
+  ASSIGN_OR_RETURN(CacheImage image, CacheImage::Create(layout_, num_blocks_, case_.segments));
   for (size_t i = 0; i < case_.requests.size(); ++i) {
     const auto request = static_cast<int64_t>(i);
     for (int64_t p = 0; p < case_.requests[i].context; ++p) {
@@ -205,9 +204,8 @@ Runner::RankIo Runner::MakeIo(const std::vector<RankRow>& rows) const {
 
 absl::Status Runner::Record(const AttentionLayer& layer, int64_t rank, RankIo& io,
                             CacheImage& cache, Queue& queue) {
-  ASSIGN_OR_RETURN(
-      std::shared_ptr<const Plan> plan,
-      layer.MakePlan(*metadata_, partition_ ? &*partition_ : nullptr, rank));
+  ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan,
+                   layer.MakePlan(*metadata_, partition_ ? &*partition_ : nullptr, rank));
   StepLimits limits;  // exactly what the plan needs
   limits.max_slots = static_cast<int64_t>(plan->slots().size());
   limits.max_blocks = static_cast<int64_t>(plan->blocks().size());
@@ -218,8 +216,8 @@ absl::Status Runner::Record(const AttentionLayer& layer, int64_t rank, RankIo& i
   ASSIGN_OR_RETURN(io.step, StepBuffers::Create(backend_.shared_from_this(), limits));
   RETURN_IF_ERROR(io.step->Update(queue, plan));
   if (plan->workspace_bytes() > 0) {
-    RETURN_IF_ERROR(queue.Fill(io.step->tables().workspace.address(), plan->workspace_bytes(),
-                               kPoison));
+    RETURN_IF_ERROR(
+        queue.Fill(io.step->tables().workspace.address(), plan->workspace_bytes(), kPoison));
   }
   AttentionIo views;
   ASSIGN_OR_RETURN(views.query, io.query.ToDevice(backend_, queue));
@@ -242,8 +240,8 @@ absl::Status Runner::CheckPadding(int64_t row, int64_t rank, const RankIo& io) c
   for (int64_t head = 0; head < case_.heads; ++head) {
     const float value = LoadFloat(DType::kF32, lse.data(), head);
     if (!std::isinf(value) || value > 0) {
-      return Broken("rank ", rank, ": the LSE of padding row ", row, ", head ", head, " is ",
-                    value, ", must be -inf");
+      return Broken("rank ", rank, ": the LSE of padding row ", row, ", head ", head, " is ", value,
+                    ", must be -inf");
     }
   }
   return absl::OkStatus();

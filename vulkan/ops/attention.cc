@@ -3,8 +3,10 @@
 // RecordAttention: up to three dispatches. Decode granules and prefill tiles write different memory
 // and need no barrier between them; the merge reads the granules' states.
 #include <cstdint>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/plan.h"
 #include "core/status_macros.h"
 #include "vulkan/ops/grid.h"
@@ -33,8 +35,8 @@ void FillRows(const AttentionArgs& args, AttentionParams& params) {
     params.lse_row_stride = args.lse.stride(0) * sizeof(float);
     params.lse_head_stride = args.lse.stride(1) * sizeof(float);
   }
-  if (IsAligned(RowBits(args.query), 16)) params.flags |= kQueryAligned;
-  if (IsAligned(RowBits(args.out), 16)) params.flags |= kOutAligned;
+  if (IsAligned(RowBits(args.query), kPieceBytes)) params.flags |= kQueryAligned;
+  if (IsAligned(RowBits(args.out), kPieceBytes)) params.flags |= kOutAligned;
 }
 
 void FillLayout(const AttentionSpec& spec, const KvCacheLayout& layout, AttentionParams& params) {
@@ -64,6 +66,22 @@ void FillTables(const AttentionSpec& spec, const AttentionTables& tables, Attent
   params.partial_sums = tables.workspace.address();
   params.partial_stats = params.partial_sums + static_cast<uint64_t>(tables.num_partials) *
                                                    spec.num_heads * spec.head_size * sizeof(float);
+}
+
+// The layout's strides chose the kernels; what they take for granted of the bases is checked here.
+absl::Status CheckBases(const AttentionShape& shape, const KvCacheView& cache) {
+  if (!shape.aligned) return absl::OkStatus();
+  for (size_t i = 0; i < cache.segments().size(); ++i) {
+    const KvSegment& segment = cache.segments()[i];
+    for (const auto& [name, base] :
+         {std::pair("key", segment.key_base), std::pair("value", segment.value_base)}) {
+      if (IsAligned(base, kPieceBytes)) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("attention: cache, segment ", i, ": ", name, " base 0x", absl::Hex(base),
+                       " is no multiple of ", kPieceBytes, ", as the layout's strides are"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 // What the dispatches of one call have in common.
@@ -135,10 +153,11 @@ absl::Status RecordAttention(Recorder& recorder, const VulkanPreparedAttention& 
   call.params.blocks_per_segment = call.segments.blocks_per_segment;
   call.params.by_blocks_per_segment = MakeDivisor(call.segments.blocks_per_segment);
 
-  const AttentionKernels& kernels = prepared.kernels(IsAligned(call.segments.address_bits, 16));
+  const AttentionKernels& kernels = prepared.kernels();
+  RETURN_IF_ERROR(CheckBases(kernels.prefill_shape, args.cache));
   RETURN_IF_ERROR(RecordDecode(spec, kernels, call));
   RETURN_IF_ERROR(RecordPrefill(spec, kernels, prepared.plan_config().tile_tokens, call));
-  return RecordMerge(spec, prepared.merge(), call);
+  return RecordMerge(spec, *kernels.merge, call);
 }
 
 }  // namespace weft::vulkan

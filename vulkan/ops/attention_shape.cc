@@ -8,8 +8,6 @@
 namespace weft::vulkan {
 namespace {
 
-constexpr uint32_t kPieceBytes = 16;
-
 // kF32, kF16, kBF16 of convert.glsl.
 uint32_t DTypeConstant(DType dtype) {
   if (dtype == DType::kF32) return 0;

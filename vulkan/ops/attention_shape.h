@@ -17,6 +17,9 @@ namespace weft::vulkan {
 inline constexpr int64_t kMinHeadSize = 32;
 inline constexpr int64_t kMaxHeadSize = 256;
 
+// Rows are read in pieces of this many bytes, where all rows of a cache begin at multiples of it.
+inline constexpr uint32_t kPieceBytes = 16;
+
 // A head size is rounded up to 64, 128 or 256: kernels are made for these three.
 int64_t HeadBucket(int64_t head_size);
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <limits>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -31,23 +29,23 @@ absl::Status CheckCounts(const AttentionSpec& spec, const KvCacheLayout& layout)
 }
 
 absl::StatusOr<AttentionKernels> MakeKernels(Device& device, const AttentionSpec& spec,
-                                             int64_t bucket, bool aligned) {
+                                             const KvCacheLayout& layout) {
   const DeviceLimits& limits = device.limits();
+  KernelCache& cache = device.kernels();
+  const int64_t bucket = HeadBucket(spec.head_size);
+  const bool aligned = IsAligned(StrideBits(layout), kPieceBytes);
   AttentionKernels kernels;
   kernels.prefill_shape = PrefillShape(limits, spec.dtype, bucket, aligned);
   kernels.decode_shape = DecodeShape(limits, spec.dtype, bucket, aligned, spec.group_size());
-  ASSIGN_OR_RETURN(kernels.prefill, device.kernels().Get({&AttentionPrefillModule(),
-                                                          kernels.prefill_shape.Constants(),
-                                                          kernels.prefill_shape.subgroup}));
-  ASSIGN_OR_RETURN(kernels.decode, device.kernels().Get({&AttentionDecodeModule(),
-                                                         kernels.decode_shape.Constants(),
-                                                         kernels.decode_shape.subgroup}));
+  ASSIGN_OR_RETURN(kernels.prefill,
+                   cache.Get({&AttentionPrefillModule(), kernels.prefill_shape.Constants(),
+                              kernels.prefill_shape.subgroup}));
+  ASSIGN_OR_RETURN(kernels.decode,
+                   cache.Get({&AttentionDecodeModule(), kernels.decode_shape.Constants(),
+                              kernels.decode_shape.subgroup}));
+  ASSIGN_OR_RETURN(kernels.merge,
+                   cache.Get({&AttentionMergeModule(), MergeConstants(limits, spec.dtype)}));
   return kernels;
-}
-
-std::string ExplainKernels(const AttentionKernels& kernels) {
-  return absl::StrCat("  prefill: ", kernels.prefill_shape.ToString(),
-                      "\n  decode: ", kernels.decode_shape.ToString(), "\n");
 }
 
 }  // namespace
@@ -83,34 +81,17 @@ absl::Status SupportsAttention(const Device& device, const AttentionSpec& spec,
 absl::StatusOr<std::shared_ptr<const PreparedAttention>> PrepareAttention(
     Device& device, DeviceId id, const AttentionSpec& spec, const KvCacheLayout& layout) {
   RETURN_IF_ERROR(SupportsAttention(device, spec, layout));
-  std::optional<AttentionKernels> fast;
-  if (IsAligned(StrideBits(layout), 16)) {
-    ASSIGN_OR_RETURN(
-        fast, MakeKernels(device, spec, HeadBucket(spec.head_size), /*aligned=*/true));
-  }
-  // One bucket for all head sizes: this is for correctness, and pipelines cost time to make.
-  ASSIGN_OR_RETURN(AttentionKernels plain,
-                   MakeKernels(device, spec, kMaxHeadSize, /*aligned=*/false));
-  ASSIGN_OR_RETURN(const Kernel* merge,
-                   device.kernels().Get({&AttentionMergeModule(),
-                                         MergeConstants(device.limits(), spec.dtype)}));
+  ASSIGN_OR_RETURN(const AttentionKernels kernels, MakeKernels(device, spec, layout));
   PlanConfig config;
-  config.tile_tokens = TileTokens((fast ? *fast : plain).prefill_shape, spec.group_size());
-  return std::make_shared<const VulkanPreparedAttention>(spec, layout, id, config, std::move(fast),
-                                                         std::move(plain), merge);
+  config.tile_tokens = TileTokens(kernels.prefill_shape, spec.group_size());
+  return std::make_shared<const VulkanPreparedAttention>(spec, layout, id, config, kernels);
 }
 
 std::string VulkanPreparedAttention::Explain() const {
-  std::string text = absl::StrCat("vulkan, scalar tier: ", spec().ToString(), "\n");
-  if (fast_.has_value()) {
-    absl::StrAppend(&text, ExplainKernels(*fast_),
-                    " where the cache does not start at a multiple of 16 bytes:\n");
-  } else {
-    absl::StrAppend(&text, " (the layout's strides are no multiples of 16 bytes)\n");
-  }
-  absl::StrAppend(&text, ExplainKernels(plain_), "  tiles of ", plan_config().tile_tokens,
-                  " query tokens");
-  return text;
+  return absl::StrCat("vulkan, scalar tier: ", spec().ToString(),
+                      "\n  prefill: ", kernels_.prefill_shape.ToString(), "; tiles of ",
+                      plan_config().tile_tokens,
+                      " query tokens\n  decode: ", kernels_.decode_shape.ToString());
 }
 
 }  // namespace weft::vulkan

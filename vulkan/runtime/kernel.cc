@@ -30,6 +30,11 @@ absl::Status CheckLimits(const char* name, const SpirvInfo& info, uint32_t subgr
         "kernel ", name, ": ", invocations, " invocations of a workgroup, the device allows ",
         allowed, " at a subgroup size of ", subgroup_size));
   }
+  if (info.shared_memory_bytes > limits.max_shared_memory_bytes) {
+    return absl::UnimplementedError(absl::StrCat("kernel ", name, ": ", info.shared_memory_bytes,
+                                                 " bytes of shared memory, the device has ",
+                                                 limits.max_shared_memory_bytes));
+  }
   return absl::OkStatus();
 }
 

@@ -67,7 +67,7 @@ class KernelCache {
   // Compiles (slow; blocks) or finds. The subgroup size is always fixed, full subgroups are asked
   // for where the local size allows it. INVALID_ARGUMENT: words that are no compute module.
   // UNIMPLEMENTED names the device limit that the kernel exceeds: subgroup size, invocations, local
-  // size.
+  // size, shared memory.
   absl::StatusOr<const Kernel*> Get(const KernelKey& key);
 
   // Of every kernel: one push constant of 8 bytes.

@@ -80,9 +80,7 @@ uvec4 LoadChunk(uint64_t row, uint chunk, bool aligned) {
 // Element i of a piece; i is known at compile time.
 float Element(uvec4 chunk, uint i) {
   if (DTYPE == kF32) return uintBitsToFloat(chunk[i]);
-  const uint word = chunk[i >> 1];
-  if (DTYPE == kBF16) return uintBitsToFloat((i & 1) == 0 ? word << 16 : word & 0xffff0000u);
-  const vec2 pair = unpackHalf2x16(word);
+  const vec2 pair = WidenPair(DTYPE, chunk[i >> 1]);
   return (i & 1) == 0 ? pair.x : pair.y;
 }
 

@@ -39,4 +39,10 @@ uint NarrowOfFloat(uint dtype, float value) {
   return dtype == kBF16 ? BFloatOfFloat(value) : HalfOfFloat(value);
 }
 
+// The two elements of a word; kF16 or kBF16.
+vec2 WidenPair(uint dtype, uint word) {
+  if (dtype == kBF16) return vec2(uintBitsToFloat(word << 16), uintBitsToFloat(word & 0xffff0000u));
+  return unpackHalf2x16(word);
+}
+
 #endif  // WEFT_VULKAN_SHADERS_CONVERT_GLSL_

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The C++ parameter blocks lie in memory as the compiled shaders read them: offsets are compared
+// one by one, in order of declaration, with the OpMemberDecorate instructions of the modules.
+#include "vulkan/ops/params.h"
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "vulkan/ops/modules.h"
+
+namespace weft::vulkan {
+namespace {
+
+constexpr uint32_t kOpName = 5;
+constexpr uint32_t kOpMemberDecorate = 72;
+constexpr uint32_t kDecorationOffset = 35;
+
+// Offsets of the members of the struct called `name`; empty if there is none. (A struct that is also
+// copied to a variable is there twice under its name, once without offsets.)
+std::vector<size_t> OffsetsInModule(const ShaderModule& module, const std::string& name) {
+  std::map<uint32_t, std::map<uint32_t, size_t>> offsets;  // type -> member -> offset
+  std::vector<uint32_t> named;
+  for (size_t at = 5; at < module.words.size();) {
+    const uint32_t* words = &module.words[at];
+    const uint32_t length = words[0] >> 16;
+    const uint32_t op = words[0] & 0xffff;
+    if (op == kOpName && name == reinterpret_cast<const char*>(words + 2)) {
+      named.push_back(words[1]);
+    }
+    if (op == kOpMemberDecorate && words[3] == kDecorationOffset) {
+      offsets[words[1]][words[2]] = words[4];
+    }
+    at += length == 0 ? 1 : length;
+  }
+  std::vector<size_t> result;
+  for (const uint32_t type : named) {
+    for (const auto& [member, offset] : offsets[type]) result.push_back(offset);
+  }
+  return result;
+}
+
+std::vector<size_t> AttentionOffsets() {
+  using P = AttentionParams;
+  return {offsetof(P, query),
+          offsetof(P, out_rows),
+          offsetof(P, lse),
+          offsetof(P, partial_sums),
+          offsetof(P, partial_stats),
+          offsetof(P, tiles),
+          offsetof(P, decode_rows),
+          offsetof(P, decode_splits),
+          offsetof(P, blocks),
+          offsetof(P, query_row_stride),
+          offsetof(P, query_head_stride),
+          offsetof(P, out_row_stride),
+          offsetof(P, out_head_stride),
+          offsetof(P, lse_row_stride),
+          offsetof(P, lse_head_stride),
+          offsetof(P, key_block_stride),
+          offsetof(P, key_token_stride),
+          offsetof(P, key_head_stride),
+          offsetof(P, value_block_stride),
+          offsetof(P, value_token_stride),
+          offsetof(P, value_head_stride),
+          offsetof(P, num_work),
+          offsetof(P, chunks),
+          offsetof(P, num_heads),
+          offsetof(P, num_kv_heads),
+          offsetof(P, group_size),
+          offsetof(P, head_size),
+          offsetof(P, block_size),
+          offsetof(P, blocks_per_segment),
+          offsetof(P, by_group_size),
+          offsetof(P, by_block_size),
+          offsetof(P, by_blocks_per_segment),
+          offsetof(P, scale),
+          offsetof(P, flags),
+          offsetof(P, segments)};
+}
+
+TEST(ParamsTest, Attention) {
+  for (const ShaderModule* module :
+       {&AttentionPrefillModule(), &AttentionDecodeModule(), &AttentionMergeModule()}) {
+    EXPECT_EQ(OffsetsInModule(*module, "AttentionParams"), AttentionOffsets()) << module->name;
+  }
+}
+
+TEST(ParamsTest, ReshapeAndCache) {
+  using P = ReshapeAndCacheParams;
+  const std::vector<size_t> offsets = {offsetof(P, key),
+                                       offsetof(P, value),
+                                       offsetof(P, slots),
+                                       offsetof(P, key_row_stride),
+                                       offsetof(P, key_head_stride),
+                                       offsetof(P, value_row_stride),
+                                       offsetof(P, value_head_stride),
+                                       offsetof(P, key_block_stride),
+                                       offsetof(P, key_token_stride),
+                                       offsetof(P, cache_key_head_stride),
+                                       offsetof(P, value_block_stride),
+                                       offsetof(P, value_token_stride),
+                                       offsetof(P, cache_value_head_stride),
+                                       offsetof(P, num_slots),
+                                       offsetof(P, block_size),
+                                       offsetof(P, num_tokens),
+                                       offsetof(P, num_kv_heads),
+                                       offsetof(P, units_per_head),
+                                       offsetof(P, blocks_per_segment),
+                                       offsetof(P, by_units_per_head),
+                                       offsetof(P, by_blocks_per_segment),
+                                       offsetof(P, segments)};
+  EXPECT_EQ(OffsetsInModule(ReshapeAndCacheModule(), "ReshapeAndCacheParams"), offsets);
+}
+
+TEST(ParamsTest, GatherRows) {
+  using P = GatherRowsParams;
+  const std::vector<size_t> offsets = {
+      offsetof(P, source),        offsetof(P, index),
+      offsetof(P, destination),   offsetof(P, source_row_stride),
+      offsetof(P, destination_row_stride), offsetof(P, source_rows),
+      offsetof(P, units_per_row), offsetof(P, units_per_part),
+      offsetof(P, rows),          offsetof(P, parts),
+      offsetof(P, fill)};
+  EXPECT_EQ(OffsetsInModule(GatherRowsModule(), "GatherRowsParams"), offsets);
+}
+
+TEST(ParamsTest, NestedStructs) {
+  const std::vector<size_t> pair_of_words = {offsetof(Divisor, multiplier),
+                                             offsetof(Divisor, shift)};
+  const std::vector<size_t> segment = {offsetof(KvSegmentParams, key),
+                                       offsetof(KvSegmentParams, value)};
+  for (const ShaderModule* module : {&AttentionPrefillModule(), &ReshapeAndCacheModule()}) {
+    EXPECT_EQ(OffsetsInModule(*module, "Divisor"), pair_of_words) << module->name;
+    EXPECT_EQ(OffsetsInModule(*module, "KvSegment"), segment) << module->name;
+  }
+  // The test itself: a struct that is not there has no members.
+  EXPECT_TRUE(OffsetsInModule(GatherRowsModule(), "KvSegment").empty());
+}
+
+uint32_t Divide(uint32_t n, Divisor d) {
+  return static_cast<uint32_t>((uint64_t{n} * d.multiplier) >> d.shift);
+}
+
+TEST(DivisorTest, IsExact) {
+  const uint32_t largest = 0x7fffffff;
+  std::vector<uint32_t> divisors = {largest, largest - 1, 0x40000001, 0x40000000, 0x3fffffff, 65537};
+  for (uint32_t d = 1; d <= 4096; ++d) divisors.push_back(d);
+  for (const uint32_t d : divisors) {
+    const Divisor divisor = MakeDivisor(d);
+    std::vector<uint32_t> numbers = {0, 1, largest, largest - 1, 0x40000000, 123456789};
+    // Either side of multiples, the largest included.
+    for (const uint32_t q : {1u, 2u, 3u, 1000u, largest / d / 2, largest / d}) {
+      const uint64_t n = uint64_t{q} * d;
+      if (n > largest) continue;
+      numbers.push_back(static_cast<uint32_t>(n));
+      if (n > 0) numbers.push_back(static_cast<uint32_t>(n - 1));
+    }
+    for (const uint32_t n : numbers) ASSERT_EQ(Divide(n, divisor), n / d) << n << " / " << d;
+  }
+}
+
+}  // namespace
+}  // namespace weft::vulkan
