@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The Vulkan backend's share of the conformance suite: the first device there is, or the one that
-// WEFT_TEST_VULKAN_DEVICE names ("vulkan:llvmpipe").
+// WEFT_TEST_VULKAN_DEVICE names ("vulkan:llvmpipe"). Every barrier is checked; with
+// WEFT_TEST_VULKAN_VALIDATION=1 the validation layer looks on and must have nothing to say.
 #include <cstdlib>
 #include <iostream>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_join.h"
 #include "core/registry.h"
+#include "gtest/gtest.h"
 #include "testing/conformance/suite.h"
 #include "vulkan/software_device.h"
 #include "vulkan/vulkan_backend.h"
@@ -22,14 +25,28 @@ std::string Device() {
 
 absl::Status RegisterWithBundledDevice(Registry& registry) {
   // A build without a bundled device is fine where the system has one.
-  if (absl::Status bundled = vulkan::UseBundledSoftwareDevice(); !bundled.ok()) {
-    std::cerr << bundled << "\n";
+  for (const absl::Status& bundled :
+       {vulkan::UseBundledSoftwareDevice(), vulkan::UseBundledValidationLayer()}) {
+    if (!bundled.ok()) std::cerr << bundled << "\n";
   }
-  return RegisterVulkanBackend(registry);
+  vulkan::Options options;
+  options.enable_validation = std::getenv("WEFT_TEST_VULKAN_VALIDATION") != nullptr;
+  options.verify_hazards = true;
+  return RegisterVulkanBackend(registry, options);
 }
+
+class LayerIsSilent : public ::testing::Environment {
+ public:
+  void TearDown() override {
+    EXPECT_EQ(vulkan::ValidationMessageCount(), 0)
+        << absl::StrJoin(vulkan::ValidationMessages(), "\n");
+  }
+};
 
 [[maybe_unused]] const bool kRegistered =
     RegisterConformanceBackend(Device(), RegisterWithBundledDevice);
+[[maybe_unused]] ::testing::Environment* const kLayer =
+    ::testing::AddGlobalTestEnvironment(new LayerIsSilent);
 
 }  // namespace
 }  // namespace weft::testing
