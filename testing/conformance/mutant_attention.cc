@@ -70,8 +70,8 @@ class Mutant {
   void WritePadding(const PrefillTile& tile) {
     if (fault_ == Fault::kPaddingUnwritten) return;
     for (int64_t row = tile.first_row; row < tile.first_row + tile.num_rows; ++row) {
-      WriteZeros(row, fault_ == Fault::kPaddingLseZero ? 0.0f
-                                                       : -std::numeric_limits<float>::infinity());
+      WriteZeros(row,
+                 fault_ == Fault::kPaddingLseZero ? 0.0f : -std::numeric_limits<float>::infinity());
     }
   }
 
@@ -128,8 +128,8 @@ class Mutant {
   std::vector<int64_t> VisibleKeys(int64_t position) const {
     std::vector<int64_t> keys;
     // One more key may lie in a block that the table does not hold; the pool's own is far enough.
-    const bool next = fault_ == Fault::kSeeNextKey &&
-                      (position + 1) % args_.cache.layout().block_size() != 0;
+    const bool next =
+        fault_ == Fault::kSeeNextKey && (position + 1) % args_.cache.layout().block_size() != 0;
     for (int64_t key = 0; key <= position + (next ? 1 : 0); ++key) {
       if (Sees(position, key)) keys.push_back(key);
     }
@@ -160,19 +160,18 @@ class Mutant {
     bool nan = false;
     for (int64_t head = 0; head < spec_.num_heads; ++head) {
       for (int64_t d = 0; d < spec_.head_size; ++d) {
-        query[d] = LoadFloat(spec_.dtype, reinterpret_cast<const void*>(args_.query.address()),
-                             job.query_row * args_.query.stride(0) +
-                                 head * args_.query.stride(1) + d);
+        query[d] =
+            LoadFloat(spec_.dtype, reinterpret_cast<const void*>(args_.query.address()),
+                      job.query_row * args_.query.stride(0) + head * args_.query.stride(1) + d);
       }
-      const int64_t kv_head = fault_ == Fault::kWrongKvHead ? head % spec_.num_kv_heads
-                                                            : head / spec_.group_size();
+      const int64_t kv_head =
+          fault_ == Fault::kWrongKvHead ? head % spec_.num_kv_heads : head / spec_.group_size();
       const auto fetch = [&](int64_t i, absl::Span<float> key, absl::Span<float> value) {
         Fetch(job, keys[i], kv_head, true, key);
         Fetch(job, keys[i], kv_head, false, value);
       };
       const double scale = spec_.effective_scale() * (fault_ == Fault::kWrongScale ? 1.001 : 1.0);
-      const OracleResult result =
-          AttendRow(query, scale, static_cast<int64_t>(keys.size()), fetch);
+      const OracleResult result = AttendRow(query, scale, static_cast<int64_t>(keys.size()), fetch);
       const bool nudge = Nudged(job);
       for (int64_t d = 0; d < spec_.head_size; ++d) {
         Store(job.row, head, d, result.out[d], nudge && d == 0);

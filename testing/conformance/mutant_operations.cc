@@ -19,8 +19,9 @@ void StoreToken(const TensorView& rows, int64_t row, const KvCacheView& cache, i
   const KvCacheLayout& layout = cache.layout();
   const int64_t size = SizeOf(layout.dtype());
   const int64_t block = slot / layout.block_size();
-  const size_t segment_index =
-      fault == Fault::kFirstSegmentOnly ? 0 : static_cast<size_t>(block / cache.blocks_per_segment());
+  const size_t segment_index = fault == Fault::kFirstSegmentOnly
+                                   ? 0
+                                   : static_cast<size_t>(block / cache.blocks_per_segment());
   const KvSegment& segment = cache.segments()[segment_index];
   const KvStrides& strides = key ? layout.key_strides() : layout.value_strides();
   const int64_t token = block % cache.blocks_per_segment() * strides.block +
@@ -31,10 +32,10 @@ void StoreToken(const TensorView& rows, int64_t row, const KvCacheView& cache, i
   for (int64_t head = 0; head < rows.extent(1); ++head) {
     const int64_t elements =
         layout.head_size() - (fault == Fault::kDropLastElement && head + 1 == rows.extent(1));
-    std::memcpy(At(key ? segment.key_base : segment.value_base,
-                   (token + head * strides.head) * size),
-                At(rows.address(), (row * row_stride + head * head_stride) * size),
-                static_cast<size_t>(elements * size));
+    std::memcpy(
+        At(key ? segment.key_base : segment.value_base, (token + head * strides.head) * size),
+        At(rows.address(), (row * row_stride + head * head_stride) * size),
+        static_cast<size_t>(elements * size));
   }
 }
 
@@ -56,8 +57,7 @@ void RunMutantReshape(const ReshapeAndCacheArgs& args, Fault fault) {
   for (int64_t row = 0; row < count; ++row) {
     const int64_t slot = MutatedSlot(slots[row], args.cache.num_slots(), fault);
     if (slot < 0) continue;
-    const int64_t source =
-        fault == Fault::kSwapTokens && (row ^ 1) < count ? row ^ 1 : row;
+    const int64_t source = fault == Fault::kSwapTokens && (row ^ 1) < count ? row ^ 1 : row;
     StoreToken(swap ? args.value : args.key, source, args.cache, slot, true, fault);
     StoreToken(swap ? args.key : args.value, source, args.cache, slot, false, fault);
   }
@@ -84,8 +84,7 @@ void RunMutantGather(const GatherRowsArgs& args, Fault fault) {
   }
   const int64_t bytes = elements * size;
   const int64_t written = fault == Fault::kWholeWords ? (bytes + 3) / 4 * 4 : bytes;
-  const int64_t stride =
-      fault == Fault::kPackedDestination ? elements : destination.stride(0);
+  const int64_t stride = fault == Fault::kPackedDestination ? elements : destination.stride(0);
   for (int64_t i = 0; i < args.index.extent(0); ++i) {
     int64_t from = reinterpret_cast<const int64_t*>(args.index.address())[i];
     if (fault == Fault::kBadIndexClamped && from != -1) {
