@@ -169,6 +169,30 @@ void ExpectCover(const std::vector<RequestShape>& shapes, const PcpPartition& pa
   EXPECT_EQ(ranks_of.size(), tokens);
 }
 
+// The segments of a rank are its real rows, position by position, each once and in order.
+void ExpectSegments(const PcpPartition& partition) {
+  for (int64_t rank = 0; rank < partition.world_size(); ++rank) {
+    const std::vector<PcpRow> rows = partition.Rows(rank);
+    std::vector<bool> outside(rows.size(), true);
+    int64_t next_row = 0;
+    for (const Segment& segment : partition.Segments(rank)) {
+      EXPECT_GE(segment.num_rows, 1);
+      EXPECT_GE(segment.first_row, next_row);
+      next_row = segment.first_row + segment.num_rows;
+      ASSERT_LE(next_row, static_cast<int64_t>(rows.size()));
+      for (int64_t k = 0; k < segment.num_rows; ++k) {
+        const PcpRow& row = rows[segment.first_row + k];
+        EXPECT_EQ(row.request, segment.request);
+        EXPECT_EQ(row.position, segment.first_position + k);
+        outside[segment.first_row + k] = false;
+      }
+    }
+    for (size_t i = 0; i < rows.size(); ++i) {
+      EXPECT_EQ(rows[i].is_padding, outside[i]) << "rank " << rank << ", row " << i;
+    }
+  }
+}
+
 // P2: gather the ranks' rows, restore, and the step's tokens are back in order.
 void ExpectRestored(const PcpPartition& partition) {
   Ints gathered;
@@ -271,6 +295,7 @@ TEST(PcpPartitionPropertyTest, RandomBatches) {
       ASSERT_TRUE(partition.ok()) << partition.status();
       ExpectArrayForm(shapes, *partition);
       ExpectCover(shapes, *partition);
+      ExpectSegments(*partition);
       ExpectRestored(*partition);
       ExpectSlots(*partition);
       ExpectPermuted(shapes, *partition, random);
@@ -289,6 +314,7 @@ TEST(PcpPartitionPropertyTest, EveryShortPrompt) {
       ASSERT_TRUE(partition.ok()) << partition.status();
       ExpectArrayForm(shapes, *partition);
       ExpectCover(shapes, *partition);
+      ExpectSegments(*partition);
       ExpectRestored(*partition);
       ASSERT_FALSE(HasFailure());
     }

@@ -42,9 +42,9 @@ std::string PlaceText(absl::Span<const int64_t> coordinates, const CompareContex
   if (coordinates.empty() || context.request_of_row.empty()) return text;
   const int64_t row = coordinates[0];
   const int64_t rows = static_cast<int64_t>(context.request_of_row.size());
-  absl::StrAppend(
-      &text, " (request ", row < rows ? absl::StrCat(context.request_of_row[row]) : "none",
-      ", row ", row, coordinates.size() > 1 ? absl::StrCat(", head ", coordinates[1]) : "", ")");
+  absl::StrAppend(&text, " (request ",
+                  row < rows ? absl::StrCat(context.request_of_row[row]) : "none", ", row ", row,
+                  coordinates.size() > 1 ? absl::StrCat(", head ", coordinates[1]) : "", ")");
   return text;
 }
 
@@ -184,9 +184,9 @@ absl::Status CompareLse(const HostTensor& actual, const HostTensor& expected,
                         absl::Span<const double> max_abs_logit, const CompareContext& context,
                         Difference* difference) {
   if (max_abs_logit.size() != expected.values.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("CompareLse: ", max_abs_logit.size(), " logits for ", expected.values.size(),
-                     " values of ", context.tensor));
+    return absl::InvalidArgumentError(absl::StrCat("CompareLse: ", max_abs_logit.size(),
+                                                   " logits for ", expected.values.size(),
+                                                   " values of ", context.tensor));
   }
   const auto bound = [&](int64_t i) { return kLseTolerance * std::max(1.0, max_abs_logit[i]); };
   // The elementwise bound is all there is: an LSE near 0 has no meaningful relative error.

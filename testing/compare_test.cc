@@ -51,7 +51,8 @@ TEST(CompareTest, ShapeAndDtypeComeFirst) {
 TEST(CompareTest, NanAndInfinityMustStandAtTheSamePlaces) {
   const Tolerance loose = {1e9, 1e9, 1e9};
   const std::string report = Judge(Tensor({1, 2, 3, kNan}), Tensor({1, 2, 3, 4}), loose);
-  EXPECT_TRUE(Contains(report, "out[1, 1] (request 7, row 1, head 1) is nan, expected 4")) << report;
+  EXPECT_TRUE(Contains(report, "out[1, 1] (request 7, row 1, head 1) is nan, expected 4"))
+      << report;
   EXPECT_TRUE(Contains(report, "case: the case")) << report;
   EXPECT_NE(Judge(Tensor({1, 2}), Tensor({1, kNan}), loose), "");
   EXPECT_NE(Judge(Tensor({1, kInfinity}), Tensor({1, -kInfinity}), loose), "");
@@ -120,8 +121,7 @@ TEST(CompareTest, BitsMustBeEqual) {
   const CompareContext context = {"the case", "key cache", {}};
   EXPECT_TRUE(CompareBits(DType::kF16, {1, 2}, actual, expected, context).ok());
   actual[3] = 0x80;  // -0 is another pattern
-  const std::string report(
-      CompareBits(DType::kF16, {1, 2}, actual, expected, context).message());
+  const std::string report(CompareBits(DType::kF16, {1, 2}, actual, expected, context).message());
   EXPECT_TRUE(Contains(report, "key cache[0, 1] is -0 (0x8000), expected the bits of 0 (0x0000)"))
       << report;
   EXPECT_FALSE(CompareBits(DType::kF16, {1, 3}, actual, expected, context).ok());

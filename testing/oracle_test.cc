@@ -72,8 +72,8 @@ TEST(OracleTest, TheCallbackFormIsTheDenseForm) {
   }
   for (int64_t i = 0; i < d; ++i) query[i] = static_cast<float>(i) - 2.0f;
   const OracleResult dense = AttendRow(query, 0.5, n, keys, values, d);
-  const OracleResult fetched = AttendRow(
-      query, 0.5, n, [&](int64_t i, absl::Span<float> key, absl::Span<float> value) {
+  const OracleResult fetched =
+      AttendRow(query, 0.5, n, [&](int64_t i, absl::Span<float> key, absl::Span<float> value) {
         for (int64_t c = 0; c < d; ++c) {
           key[c] = keys[i * d + c];
           value[c] = values[i * d + c];

@@ -42,6 +42,16 @@ namespace {
 
 absl::Status NotBuilt() { return absl::UnimplementedError("attention: not built yet on cuda"); }
 
+// On the current device.
+absl::Status OutOfMemory(DeviceId device, int64_t bytes) {
+  size_t free_bytes = 0;
+  size_t total_bytes = 0;
+  RETURN_IF_ERROR(ToStatus(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory"));
+  return absl::ResourceExhaustedError(absl::StrCat(ToString(device), ": ", bytes,
+                                                   " bytes asked for, ", free_bytes, " of ",
+                                                   total_bytes, " are free"));
+}
+
 absl::StatusOr<CudaBackend::MemsetD32> FindMemsetD32() {
   void* function = nullptr;
   cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
@@ -90,16 +100,12 @@ absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(int64_t bytes) {
   }
   ScopedDevice current(device().ordinal);
   RETURN_IF_ERROR(current.status());
+  if (bytes > info().max_allocation_bytes) return OutOfMemory(device(), bytes);
   void* pointer = nullptr;
   const cudaError_t error = cudaMalloc(&pointer, static_cast<size_t>(bytes));
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    size_t free_bytes = 0;
-    size_t total_bytes = 0;
-    RETURN_IF_ERROR(ToStatus(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory"));
-    return absl::ResourceExhaustedError(absl::StrCat(ToString(device()), ": ", bytes,
-                                                     " bytes asked for, ", free_bytes, " of ",
-                                                     total_bytes, " are free"));
+    return OutOfMemory(device(), bytes);
   }
   RETURN_IF_ERROR(ToStatus(error, absl::StrCat("allocating ", bytes, " bytes")));
   const auto address = reinterpret_cast<uint64_t>(pointer);

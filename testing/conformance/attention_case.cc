@@ -131,11 +131,11 @@ std::string AttentionCase::ToString() const {
     ids.push_back(request.id);
     kinds.push_back(request.kind == RequestKind::kDecode ? "d" : "p");
   }
-  std::string line = absl::StrCat(
-      "attention dtype=", Name(dtype), " heads=", heads, "/", kv_heads, " d=", head_size,
-      " block=", block_size, " q=", absl::StrJoin(new_tokens, ","),
-      " ctx=", absl::StrJoin(context, ","), " kinds=", absl::StrJoin(kinds, ","), " seed=", seed,
-      " pcp=", pcp);
+  std::string line =
+      absl::StrCat("attention dtype=", Name(dtype), " heads=", heads, "/", kv_heads,
+                   " d=", head_size, " block=", block_size, " q=", absl::StrJoin(new_tokens, ","),
+                   " ctx=", absl::StrJoin(context, ","), " kinds=", absl::StrJoin(kinds, ","),
+                   " seed=", seed, " pcp=", pcp);
   const AttentionCase defaults;
   if (!plain_ids) absl::StrAppend(&line, " ids=", absl::StrJoin(ids, ","));
   if (data != defaults.data) {
@@ -190,9 +190,11 @@ AttentionCase AttentionCase::Random(uint64_t seed) {
   const auto pick = [&](auto list) { return list[random.Below(std::size(list))]; };
   AttentionCase c;
   c.seed = seed;
-  const std::pair<DType, int64_t> shapes[] = {
-      {DType::kF16, 64}, {DType::kF16, 128}, {DType::kBF16, 64}, {DType::kBF16, 128},
-      {DType::kF32, 64}};
+  const std::pair<DType, int64_t> shapes[] = {{DType::kF16, 64},
+                                              {DType::kF16, 128},
+                                              {DType::kBF16, 64},
+                                              {DType::kBF16, 128},
+                                              {DType::kF32, 64}};
   const auto& [dtype, head_size] = shapes[random.Below(std::size(shapes))];
   c.dtype = dtype;
   c.head_size = head_size;
@@ -204,7 +206,7 @@ AttentionCase AttentionCase::Random(uint64_t seed) {
   c.layout = static_cast<LayoutKind>(random.Below(2));
   c.strided = random.Below(2) == 1;
   c.segments = 1 + static_cast<int64_t>(random.Below(2));
-  c.pages = random.Next();
+  c.pages = random.Below(1000);
   const int64_t count = 1 + static_cast<int64_t>(random.Below(6));
   for (int64_t i = 0; i < count; ++i) {
     CaseRequest request;

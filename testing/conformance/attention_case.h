@@ -52,9 +52,9 @@ struct AttentionCase {
   DataKind data = DataKind::kPlanted;
   LseKind lse = LseKind::kDense;
   LayoutKind layout = LayoutKind::kNhd;
-  bool strided = false;   // query, key, value and out with gaps between heads and rows
-  int64_t segments = 1;   // allocations of the cache
-  uint64_t pages = 1;     // seed of the page numbers
+  bool strided = false;  // query, key, value and out with gaps between heads and rows
+  int64_t segments = 1;  // allocations of the cache
+  uint64_t pages = 1;    // seed of the page numbers
   // NaN from position nan_from on, in request (index) nan_request: -1 = none. In keys, values or
   // both.
   int64_t nan_request = -1;

@@ -120,9 +120,8 @@ absl::Status CheckBatch(Backend& backend, const AttentionCase& c) {
   for (const CaseRequest& request : c.requests) {
     const AttentionOutput expected = RowsOf(c, all, row, request.new_tokens);
     row += request.new_tokens;
-    RETURN_IF_ERROR(SameBits(
-        c, expected, reversed,
-        RowsOf(c, back, c.num_rows() - row, request.new_tokens)));
+    RETURN_IF_ERROR(
+        SameBits(c, expected, reversed, RowsOf(c, back, c.num_rows() - row, request.new_tokens)));
     AttentionCase alone = c;
     alone.requests = {request};
     ASSIGN_OR_RETURN(const AttentionOutput actual, RunAttention(backend, alone));
@@ -178,8 +177,8 @@ absl::Status CheckCausality(Backend& backend, const AttentionCase& c) {
       poisoned.nan_values = values;
       ASSIGN_OR_RETURN(const AttentionOutput actual, RunAttention(backend, poisoned));
       const int64_t end = row + request.new_tokens;
-      RETURN_IF_ERROR(SameBits(c, RowsOf(c, all, 0, row + seen), poisoned,
-                               RowsOf(c, actual, 0, row + seen)));
+      RETURN_IF_ERROR(
+          SameBits(c, RowsOf(c, all, 0, row + seen), poisoned, RowsOf(c, actual, 0, row + seen)));
       RETURN_IF_ERROR(SameBits(c, RowsOf(c, all, end, c.num_rows() - end), poisoned,
                                RowsOf(c, actual, end, c.num_rows() - end)));
     }
@@ -210,6 +209,22 @@ absl::Status CheckIndependence(Backend& backend, const AttentionCase& c) {
   return absl::OkStatus();
 }
 
+absl::Status CheckSteps(Backend& backend, const AttentionCase& c) {
+  ASSIGN_OR_RETURN(const AttentionSteps steps, RunAttentionSteps(backend, c));
+  for (int step = 0; step < 2; ++step) {
+    ASSIGN_OR_RETURN(const AttentionOutput expected, RunAttention(backend, steps.cases[step]));
+    for (int layer = 0; layer < 2; ++layer) {
+      const absl::Status same =
+          SameBits(steps.cases[step], expected, steps.cases[step], steps.outputs[step][layer]);
+      if (same.ok()) continue;
+      return absl::Status(same.code(),
+                          absl::StrCat("step ", step, " of 2, layer ", layer,
+                                       " of 2, all submitted at once: ", same.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckAttention(Backend& backend, const AttentionCase& c) {
@@ -233,11 +248,16 @@ absl::Status CheckAttention(Backend& backend, const AttentionCase& c) {
 
 const std::vector<AttentionProperty>& AttentionProperties() {
   static const auto* const properties = new std::vector<AttentionProperty>{
-      {"repeat", CheckRepeat},         {"pages", CheckPages},
-      {"page_size", CheckPageSize},    {"layout", CheckLayout},
-      {"batch", CheckBatch},           {"chunks", CheckChunks},
-      {"world_size", CheckWorldSize},  {"causality", CheckCausality},
+      {"repeat", CheckRepeat},
+      {"pages", CheckPages},
+      {"page_size", CheckPageSize},
+      {"layout", CheckLayout},
+      {"batch", CheckBatch},
+      {"chunks", CheckChunks},
+      {"world_size", CheckWorldSize},
+      {"causality", CheckCausality},
       {"independence", CheckIndependence},
+      {"steps", CheckSteps},
   };
   return *properties;
 }

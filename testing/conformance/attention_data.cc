@@ -50,9 +50,8 @@ std::set<int64_t> PlantedKeys(const AttentionCase& c, int64_t request, int64_t p
   RandomStream random({c.seed, Id(c, request), static_cast<uint64_t>(position), kPlant});
   std::set<int64_t> keys = {0, position, position - 1, position / kPage * kPage,
                             position / kPage * kPage - 1};
-  const int64_t page = static_cast<int64_t>(random.Below(static_cast<uint64_t>(
-                           position / kPage + 1))) *
-                       kPage;
+  const int64_t page =
+      static_cast<int64_t>(random.Below(static_cast<uint64_t>(position / kPage + 1))) * kPage;
   keys.insert({page, page - 1});
   for (int64_t edge = kGranule; edge <= position; edge += kGranule) {
     keys.insert({edge - 1, edge});
@@ -166,8 +165,7 @@ std::vector<uint8_t> QueryRow(const AttentionCase& c, int64_t request, int64_t p
 }
 
 std::vector<uint8_t> KeyRow(const AttentionCase& c, int64_t request, int64_t position) {
-  return Row(c, request, position, c.kv_heads, FillKey,
-             c.nan_keys && IsNan(c, request, position));
+  return Row(c, request, position, c.kv_heads, FillKey, c.nan_keys && IsNan(c, request, position));
 }
 
 std::vector<uint8_t> ValueRow(const AttentionCase& c, int64_t request, int64_t position) {
@@ -194,12 +192,10 @@ ExpectedAttention ExpectAttention(const AttentionCase& c) {
           query[d] = LoadFloat(c.dtype, row.data(), head * c.head_size + d);
         }
         const size_t begin = static_cast<size_t>(head / group * positions * c.head_size);
-        const OracleResult result =
-            AttendRow(query, c.Spec().effective_scale(), p + 1,
-                      absl::MakeConstSpan(keys).subspan(begin),
-                      absl::MakeConstSpan(values).subspan(begin), c.head_size);
-        expected.out.values.insert(expected.out.values.end(), result.out.begin(),
-                                   result.out.end());
+        const OracleResult result = AttendRow(
+            query, c.Spec().effective_scale(), p + 1, absl::MakeConstSpan(keys).subspan(begin),
+            absl::MakeConstSpan(values).subspan(begin), c.head_size);
+        expected.out.values.insert(expected.out.values.end(), result.out.begin(), result.out.end());
         expected.lse.values.push_back(result.lse);
         expected.max_abs_logit.push_back(result.max_abs_logit);
       }

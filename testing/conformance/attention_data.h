@@ -27,9 +27,9 @@ std::vector<uint8_t> ValueRow(const AttentionCase& c, int64_t request, int64_t p
 
 // What the oracle says, in the order of the step's tokens.
 struct ExpectedAttention {
-  HostTensor out;                      // [rows, heads, head_size]
-  HostTensor lse;                      // [rows, heads]
-  std::vector<double> max_abs_logit;   // [rows * heads]
+  HostTensor out;                     // [rows, heads, head_size]
+  HostTensor lse;                     // [rows, heads]
+  std::vector<double> max_abs_logit;  // [rows * heads]
   std::vector<int32_t> request_of_row;
 };
 ExpectedAttention ExpectAttention(const AttentionCase& c);

@@ -18,7 +18,7 @@
 namespace weft::testing {
 namespace {
 
-constexpr int64_t kRows = 4;      // two requests: a decode and a prefill of three tokens
+constexpr int64_t kRows = 4;  // two requests: a decode and a prefill of three tokens
 constexpr int64_t kHeads = 4;
 constexpr int64_t kKvHeads = 2;
 constexpr int64_t kHeadSize = 64;
@@ -105,8 +105,8 @@ absl::Status MakeTensors(Fixture& f) {
   ASSIGN_OR_RETURN(f.io.value, f.NewView(kDtype, {kRows, kKvHeads, kHeadSize}));
   ASSIGN_OR_RETURN(const TensorView cache,
                    f.NewView(kDtype, {kBlocks * f.layout.bytes_per_block() / 2}));
-  ASSIGN_OR_RETURN(f.io.cache, KvCacheView::OneAllocation(f.layout, cache.address(), kBlocks,
-                                                          f.device()));
+  ASSIGN_OR_RETURN(f.io.cache,
+                   KvCacheView::OneAllocation(f.layout, cache.address(), kBlocks, f.device()));
   f.reshape.key = f.io.key;
   f.reshape.value = f.io.value;
   f.reshape.cache = f.io.cache;
@@ -199,8 +199,7 @@ absl::Status CheckForward(Backend& backend) {
          swap(&AttentionIo::query, OnDevice(f->io.query, OtherDevice(f->device()))), kInvalid,
          "query");
   expect("query of another dtype",
-         swap(&AttentionIo::query,
-              Reshaped(f->io.query, DType::kBF16, {kRows, kHeads, kHeadSize})),
+         swap(&AttentionIo::query, Reshaped(f->io.query, DType::kBF16, {kRows, kHeads, kHeadSize})),
          kInvalid, "query");
   expect("query with too few rows",
          swap(&AttentionIo::query, Reshaped(f->io.query, kDtype, {kRows - 1, kHeads, kHeadSize})),
@@ -226,19 +225,20 @@ absl::Status CheckForward(Backend& backend) {
   expect("value with too few rows",
          swap(&AttentionIo::value, Reshaped(f->io.value, kDtype, {1, kKvHeads, kHeadSize})),
          kInvalid, "value");
-  expect("no cache",
-         [](AttentionIo& io) {
-           io.cache = KvCacheView();
-           return absl::OkStatus();
-         },
-         absl::StatusCode::kFailedPrecondition, "cache");
+  expect(
+      "no cache",
+      [](AttentionIo& io) {
+        io.cache = KvCacheView();
+        return absl::OkStatus();
+      },
+      absl::StatusCode::kFailedPrecondition, "cache");
   const auto cache_of = [&](int64_t block_size, int64_t blocks) {
     return [&, block_size, blocks](AttentionIo& io) -> absl::Status {
       ASSIGN_OR_RETURN(const KvCacheLayout layout,
                        KvCacheLayout::Nhd(kDtype, block_size, kKvHeads, kHeadSize));
-      ASSIGN_OR_RETURN(io.cache, KvCacheView::OneAllocation(
-                                     layout, f->io.cache.segments()[0].key_base, blocks,
-                                     f->device()));
+      ASSIGN_OR_RETURN(
+          io.cache, KvCacheView::OneAllocation(layout, f->io.cache.segments()[0].key_base, blocks,
+                                               f->device()));
       return absl::OkStatus();
     };
   };
@@ -293,8 +293,7 @@ absl::Status CheckStepAndPlan(Backend& backend) {
   shapes[1].num_new_tokens += 1;
   ASSIGN_OR_RETURN(const PcpPartition wrong, PcpPartition::Build(shapes, 2));
   refusals.Expect("the partition of another batch",
-                  f->layer->MakePlan(*f->metadata, &wrong, 0).status(), kPrecondition,
-                  "request 1");
+                  f->layer->MakePlan(*f->metadata, &wrong, 0).status(), kPrecondition, "request 1");
   return refusals.Verdict();
 }
 
@@ -333,17 +332,32 @@ absl::Status CheckSpecs(Backend& backend) {
                     part);
     refusals.Expect(what, f->backend->Supports(spec, f->layout), kInvalid, part);
   };
-  expect("3 heads over 2", [](AttentionSpec& s) { s.num_heads = 3; }, "3");
-  expect("no heads", [](AttentionSpec& s) { s.num_heads = 0; }, "0");
-  expect("head size 0", [](AttentionSpec& s) { s.head_size = 0; }, "0");
-  expect("another head size than the cache's", [](AttentionSpec& s) { s.head_size = 32; }, "32");
-  expect("softcap -1", [](AttentionSpec& s) { s.softcap = -1.0f; }, "-1");
-  expect("scale NaN", [](AttentionSpec& s) { s.scale = std::nanf(""); }, "nan");
-  expect("3 slopes for 4 heads", [](AttentionSpec& s) { s.alibi_slopes = {1, 1, 1}; }, "3");
-  expect("5 sinks for 4 heads", [](AttentionSpec& s) { s.sinks.assign(5, 0.0f); }, "5");
-  expect("k_scale 2 on a plain cache", [](AttentionSpec& s) { s.k_scale = 2.0f; }, "2");
-  expect("v_scale 0", [](AttentionSpec& s) { s.v_scale = 0.0f; }, "0");
-  expect("integers", [](AttentionSpec& s) { s.dtype = DType::kI32; }, "i32");
+  expect(
+      "3 heads over 2", [](AttentionSpec& s) { s.num_heads = 3; }, "3");
+  expect(
+      "no heads", [](AttentionSpec& s) { s.num_heads = 0; }, "0");
+  expect(
+      "head size 0", [](AttentionSpec& s) { s.head_size = 0; }, "0");
+  expect(
+      "another head size than the cache's", [](AttentionSpec& s) { s.head_size = 32; }, "32");
+  expect(
+      "softcap -1", [](AttentionSpec& s) { s.softcap = -1.0f; }, "-1");
+  expect(
+      "scale NaN", [](AttentionSpec& s) { s.scale = std::nanf(""); }, "nan");
+  expect(
+      "3 slopes for 4 heads",
+      [](AttentionSpec& s) {
+        s.alibi_slopes = {1, 1, 1};
+      },
+      "3");
+  expect(
+      "5 sinks for 4 heads", [](AttentionSpec& s) { s.sinks.assign(5, 0.0f); }, "5");
+  expect(
+      "k_scale 2 on a plain cache", [](AttentionSpec& s) { s.k_scale = 2.0f; }, "2");
+  expect(
+      "v_scale 0", [](AttentionSpec& s) { s.v_scale = 0.0f; }, "0");
+  expect(
+      "integers", [](AttentionSpec& s) { s.dtype = DType::kI32; }, "i32");
   return refusals.Verdict();
 }
 
@@ -382,8 +396,7 @@ absl::Status CheckGatherInput(Backend& backend) {
   args.destination = right.source;
   refusals.Expect("another number of rows", f->queue->GatherRows(args), kInvalid);
   ASSIGN_OR_RETURN(args.destination, Reshaped(right.source, kDtype, {3, 8}));
-  refusals.Expect("destination on top of source", f->queue->GatherRows(args), kInvalid,
-                  "overlaps");
+  refusals.Expect("destination on top of source", f->queue->GatherRows(args), kInvalid, "overlaps");
   args = right;
   ASSIGN_OR_RETURN(args.destination, Reshaped(right.destination, DType::kBF16, {3, 8}));
   refusals.Expect("another dtype", f->queue->GatherRows(args), kInvalid);
@@ -395,8 +408,8 @@ absl::Status CheckGatherInput(Backend& backend) {
                                                    f->device()));
   refusals.Expect("a row with gaps", f->queue->GatherRows(args), kInvalid, "gaps");
   args = right;
-  ASSIGN_OR_RETURN(args.destination, TensorView::Create(right.destination.address(), kDtype,
-                                                        {3, 8}, {4, 1}, f->device()));
+  ASSIGN_OR_RETURN(args.destination, TensorView::Create(right.destination.address(), kDtype, {3, 8},
+                                                        {4, 1}, f->device()));
   refusals.Expect("destination rows on top of each other", f->queue->GatherRows(args), kInvalid);
   args = right;
   ASSIGN_OR_RETURN(args.source, Reshaped(right.source, kDtype, {1 << 20, 8}));
@@ -435,9 +448,8 @@ absl::Status CheckMemory(Backend& backend) {
 
 const std::vector<BadInputCheck>& BadInputChecks() {
   static const auto* const checks = new std::vector<BadInputCheck>{
-      {"forward", CheckForward},         {"step_and_plan", CheckStepAndPlan},
-      {"workspace", CheckWorkspace},     {"spec", CheckSpecs},
-      {"reshape", CheckReshapeInput},    {"gather", CheckGatherInput},
+      {"forward", CheckForward}, {"step_and_plan", CheckStepAndPlan}, {"workspace", CheckWorkspace},
+      {"spec", CheckSpecs},      {"reshape", CheckReshapeInput},      {"gather", CheckGatherInput},
       {"memory", CheckMemory},
   };
   return *checks;

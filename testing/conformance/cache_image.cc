@@ -50,8 +50,8 @@ void CacheImage::Set(int64_t slot, int64_t offset, const KvStrides& strides,
   const int64_t block = slot / layout_.block_size();
   Segment& segment = segments_[block / blocks_per_segment_];
   const int64_t size = SizeOf(layout_.dtype());
-  const int64_t token = block % blocks_per_segment_ * strides.block +
-                        slot % layout_.block_size() * strides.token;
+  const int64_t token =
+      block % blocks_per_segment_ * strides.block + slot % layout_.block_size() * strides.token;
   const int64_t head_bytes = layout_.head_size() * size;
   for (int64_t head = 0; head < layout_.num_kv_heads(); ++head) {
     std::memcpy(&segment.bytes[offset + (token + head * strides.head) * size],
@@ -87,12 +87,10 @@ std::string CacheImage::Place(size_t segment, int64_t at) const {
       for (int64_t token = 0; token < layout_.block_size(); ++token) {
         for (int64_t head = 0; head < layout_.num_kv_heads(); ++head) {
           const int64_t begin =
-              offset +
-              (block * strides.block + token * strides.token + head * strides.head) * size;
+              offset + (block * strides.block + token * strides.token + head * strides.head) * size;
           if (at < begin || at >= begin + layout_.head_size() * size) continue;
           const int64_t slot =
-              (static_cast<int64_t>(segment) * blocks_per_segment_ + block) *
-                  layout_.block_size() +
+              (static_cast<int64_t>(segment) * blocks_per_segment_ + block) * layout_.block_size() +
               token;
           return absl::StrCat(name, " of slot ", slot, ", head ", head, ", dimension ",
                               (at - begin) / size);
@@ -106,9 +104,9 @@ std::string CacheImage::Place(size_t segment, int64_t at) const {
 absl::Status CacheImage::CheckDevice(Queue& queue) const {
   for (size_t s = 0; s < segments_.size(); ++s) {
     const std::vector<uint8_t>& expected = segments_[s].bytes;
-    ASSIGN_OR_RETURN(const std::vector<uint8_t> actual,
-                     Download(queue, segments_[s].buffer->address(),
-                              static_cast<int64_t>(expected.size())));
+    ASSIGN_OR_RETURN(
+        const std::vector<uint8_t> actual,
+        Download(queue, segments_[s].buffer->address(), static_cast<int64_t>(expected.size())));
     const auto [at, end] = std::mismatch(actual.begin(), actual.end(), expected.begin());
     if (at == actual.end()) continue;
     const int64_t place = at - actual.begin();

@@ -20,8 +20,9 @@ namespace weft::testing {
 // The first word of a line: "attention", "reshape", "gather".
 std::string_view CaseOp(std::string_view line);
 
-// Reads the fields of one line. A field that is not there leaves its target alone, so defaults stand
-// where the struct declares them. The first error sticks and Finish returns it, with the line.
+// Reads the fields of one line. A field that is not there leaves its target alone, so defaults
+// stand where the struct declares them. The first error sticks and Finish returns it, with the
+// line.
 class CaseLineReader {
  public:
   CaseLineReader(std::string_view line, std::string_view op);

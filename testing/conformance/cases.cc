@@ -121,9 +121,9 @@ constexpr const char* kCases[] = {
 };
 
 constexpr const char* kPropertyCases[] = {
+    "attention dtype=f32 heads=2/2 d=64 q=1,18 ctx=511,505 kinds=d,p seed=23",
     "attention dtype=f16 heads=4/2 d=64 q=1,13,3,21 ctx=520,16,0,502 kinds=d,p,d,p seed=21",
     "attention dtype=bf16 heads=4/1 d=128 q=2,1,19 ctx=33,700,3 kinds=d,p,p seed=22",
-    "attention dtype=f32 heads=2/2 d=64 q=1,18 ctx=511,505 kinds=d,p seed=23",
 };
 
 }  // namespace

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The cases that every backend must pass, one line each. A list only grows; taking a line out needs
-// a reason in the commit. Tiny, since a software device runs them too, and with few distinct (dtype,
-// head size): each costs a backend kernels to compile.
+// a reason in the commit. Tiny, since a software device runs them too, and with few distinct
+// (dtype, head size): each costs a backend kernels to compile.
 #ifndef WEFT_TESTING_CONFORMANCE_CASES_H_
 #define WEFT_TESTING_CONFORMANCE_CASES_H_
 

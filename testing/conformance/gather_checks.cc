@@ -109,8 +109,7 @@ absl::Status CheckGather(Backend& backend, const GatherCase& c) {
   std::vector<uint8_t> expected;
   const std::vector<uint8_t> fill = FillRow(c, destination.row_bytes());
   for (int64_t from : index) {
-    const std::vector<uint8_t> row =
-        from >= 0 && from < c.source_rows ? source.Row(from) : fill;
+    const std::vector<uint8_t> row = from >= 0 && from < c.source_rows ? source.Row(from) : fill;
     expected.insert(expected.end(), row.begin(), row.end());
   }
 
@@ -126,8 +125,8 @@ absl::Status CheckGather(Backend& backend, const GatherCase& c) {
   CompareContext context;
   context.case_line = c.ToString();
   context.tensor = "destination";
-  RETURN_IF_ERROR(CompareBits(c.dtype, destination.extents(), destination.Dense(), expected,
-                              context));
+  RETURN_IF_ERROR(
+      CompareBits(c.dtype, destination.extents(), destination.Dense(), expected, context));
   const absl::Status untouched = destination.CheckPoison("destination", c.rows);
   if (untouched.ok()) return untouched;
   return absl::FailedPreconditionError(

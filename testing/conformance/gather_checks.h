@@ -23,8 +23,8 @@ struct GatherCase {
   std::vector<int64_t> inner = {8};  // extents of a row; none: a row is one element
   int64_t source_rows = 10;
   int64_t rows = 17;
-  int64_t holes = 0;   // indices -1
-  int64_t bad = 0;     // indices outside the source otherwise
+  int64_t holes = 0;  // indices -1
+  int64_t bad = 0;    // indices outside the source otherwise
   int64_t fill = 0;
   int64_t offset = 0;  // elements by which the tensors stand off an aligned address
   bool strided = false;

@@ -37,8 +37,8 @@ absl::Status CheckCopies(Backend& backend) {
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> b, AllocatePoisoned(backend, *queue, kBytes));
   std::vector<uint8_t> expected_a = PoisonBytes(kBytes);
   std::vector<uint8_t> expected_b = PoisonBytes(kBytes);
-  for (const auto& [at, size] : {std::pair<int64_t, int64_t>{1, 1}, {3, 7}, {17, 1023},
-                                 {2048, 1024}, {4999, 1}}) {
+  for (const auto& [at, size] :
+       {std::pair<int64_t, int64_t>{1, 1}, {3, 7}, {17, 1023}, {2048, 1024}, {4999, 1}}) {
     const std::vector<uint8_t> data = Ramp(size, 3);
     RETURN_IF_ERROR(queue->CopyFromHost(a->address() + static_cast<uint64_t>(at), data));
     std::memcpy(&expected_a[at], data.data(), data.size());

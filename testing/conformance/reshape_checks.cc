@@ -58,9 +58,9 @@ std::vector<uint8_t> RandomBytes(int64_t bytes, RandomStream& random) {
 }  // namespace
 
 std::string ReshapeCase::ToString() const {
-  std::string line = absl::StrCat("reshape dtype=", Name(dtype), " heads=", heads, " d=", head_size,
-                                  " block=", block_size, " blocks=", blocks, " rows=", rows,
-                                  " seed=", seed);
+  std::string line =
+      absl::StrCat("reshape dtype=", Name(dtype), " heads=", heads, " d=", head_size,
+                   " block=", block_size, " blocks=", blocks, " rows=", rows, " seed=", seed);
   if (skip > 0) absl::StrAppend(&line, " skip=", skip);
   if (bad > 0) absl::StrAppend(&line, " bad=", bad);
   if (extra > 0) absl::StrAppend(&line, " extra=", extra);
@@ -130,13 +130,12 @@ absl::Status CheckReshape(Backend& backend, const ReshapeCase& c) {
   ASSIGN_OR_RETURN(args.value, value.ToDevice(backend, *queue));
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> slot_buffer,
                    Upload(backend, *queue, AsBytes(slot_array)));
-  ASSIGN_OR_RETURN(args.slots, TensorView::Contiguous(slot_buffer->address(), DType::kI64,
-                                                      {c.rows}, backend.device()));
+  ASSIGN_OR_RETURN(args.slots, TensorView::Contiguous(slot_buffer->address(), DType::kI64, {c.rows},
+                                                      backend.device()));
   RETURN_IF_ERROR(queue->ReshapeAndCache(args));
   const absl::Status written = cache.CheckDevice(*queue);
   if (written.ok()) return written;
-  return absl::Status(written.code(),
-                      absl::StrCat(written.message(), "\n  case: ", c.ToString()));
+  return absl::Status(written.code(), absl::StrCat(written.message(), "\n  case: ", c.ToString()));
 }
 
 }  // namespace weft::testing

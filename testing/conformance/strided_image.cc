@@ -52,9 +52,8 @@ void StridedImage::ForEachElement(int64_t row, Visit visit) const {
 
 void StridedImage::SetRow(int64_t row, absl::Span<const uint8_t> dense) {
   const auto size = static_cast<size_t>(SizeOf(dtype_));
-  ForEachElement(row, [&](size_t at, size_t from) {
-    std::memcpy(&bytes_[at], &dense[from], size);
-  });
+  ForEachElement(row,
+                 [&](size_t at, size_t from) { std::memcpy(&bytes_[at], &dense[from], size); });
 }
 
 std::vector<uint8_t> StridedImage::Row(int64_t row) const {
@@ -94,9 +93,8 @@ absl::Status StridedImage::CheckPoison(std::string_view name, int64_t used_rows)
   }
   for (size_t i = 0; i < rest.size(); ++i) {
     if (rest[i] == poison[i]) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat(name, ": byte ", i, " was written; it belongs to no element of rows 0 to ",
-                     used_rows - 1));
+    return absl::FailedPreconditionError(absl::StrCat(
+        name, ": byte ", i, " was written; it belongs to no element of rows 0 to ", used_rows - 1));
   }
   return absl::OkStatus();
 }

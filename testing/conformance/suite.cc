@@ -90,8 +90,8 @@ std::string TestName(std::string_view text) {
 using DeviceAndLine = std::tuple<std::string, std::string>;
 
 std::string NameOf(const ::testing::TestParamInfo<DeviceAndLine>& info) {
-  return TestName(absl::StrCat(std::get<0>(info.param), " ", info.index, " ",
-                               std::get<1>(info.param)));
+  return TestName(
+      absl::StrCat(std::get<0>(info.param), " ", info.index, " ", std::get<1>(info.param)));
 }
 
 class CaseTest : public ::testing::TestWithParam<DeviceAndLine> {};
@@ -117,14 +117,15 @@ TEST_P(PropertyTest, Holds) {
   Judge(device, [&, check = property.check](Backend& backend) { return check(backend, *c); });
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Conformance, PropertyTest,
-    ::testing::Combine(::testing::ValuesIn(Devices()), ::testing::ValuesIn(PropertyLines()),
-                       ::testing::ValuesIn(AttentionProperties())),
-    [](const auto& info) {
-      return TestName(absl::StrCat(std::get<0>(info.param), " ", std::get<2>(info.param).name, " ",
-                                   info.index));
-    });
+INSTANTIATE_TEST_SUITE_P(Conformance, PropertyTest,
+                         ::testing::Combine(::testing::ValuesIn(Devices()),
+                                            ::testing::ValuesIn(PropertyLines()),
+                                            ::testing::ValuesIn(AttentionProperties())),
+                         [](const auto& info) {
+                           return TestName(absl::StrCat(std::get<0>(info.param), " ",
+                                                        std::get<2>(info.param).name, " ",
+                                                        info.index));
+                         });
 
 // Parameters are (device, check).
 class QueueTest : public ::testing::TestWithParam<std::tuple<std::string, QueueCheck>> {};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The conformance suite: what every backend must do, over (backend, case). It is compiled once, into
-// a library; a backend's share is one small file that is linked with it and says how to make it:
+// The conformance suite: what every backend must do, over (backend, case). It is compiled once,
+// into a library; a backend's share is one small file that is linked with it and says how to make
+// it:
 //
 //   // vulkan/vulkan_conformance_test.cc
 //   #include "testing/conformance/suite.h"
@@ -36,8 +37,8 @@
 
 namespace weft::testing {
 
-// `device` is what Registry::Create takes ("vulkan", "vulkan:1", "reference:1"). To be called before
-// main, from the initialiser of a variable. Returns true.
+// `device` is what Registry::Create takes ("vulkan", "vulkan:1", "reference:1"). To be called
+// before main, from the initialiser of a variable. Returns true.
 bool RegisterConformanceBackend(const std::string& device,
                                 absl::Status (*register_backend)(Registry&));
 

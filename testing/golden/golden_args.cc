@@ -14,10 +14,9 @@ const nlohmann::json* GoldenArgs::Find(const char* field) const {
 
 absl::Status GoldenArgs::Wrong(const char* field, const char* expected) const {
   const nlohmann::json* value = Find(field);
-  return absl::DataLossError(
-      absl::StrCat("case ", golden_.name, ": args.", field, " is ",
-                   value == nullptr ? "missing" : value->dump().substr(0, 80), ", must be ",
-                   expected));
+  return absl::DataLossError(absl::StrCat(
+      "case ", golden_.name, ": args.", field, " is ",
+      value == nullptr ? "missing" : value->dump().substr(0, 80), ", must be ", expected));
 }
 
 absl::StatusOr<int64_t> GoldenArgs::Integer(const char* field) const {

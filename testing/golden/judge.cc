@@ -127,8 +127,8 @@ absl::StatusOr<AttentionCase> ReadAttentionCase(const GoldenArgs& args, const Go
   const std::string_view dtype = SafeTensorsName(c.spec.dtype);
   ASSIGN_OR_RETURN(c.query, file.Get("q", dtype, {-1, c.spec.num_heads, c.spec.head_size}));
   c.num_rows = c.query.shape[0];
-  ASSIGN_OR_RETURN(c.cache, file.Get("kv_cache", dtype, {-1, 2, block_size, c.spec.num_kv_heads,
-                                                         c.spec.head_size}));
+  ASSIGN_OR_RETURN(c.cache, file.Get("kv_cache", dtype,
+                                     {-1, 2, block_size, c.spec.num_kv_heads, c.spec.head_size}));
   c.num_blocks = c.cache.shape[0];
   ASSIGN_OR_RETURN(c.out, file.Get("out", dtype, c.query.shape));
   ASSIGN_OR_RETURN(c.reference, Reference(file, "ref", c.spec.dtype, c.query.shape));
@@ -166,9 +166,9 @@ absl::StatusOr<AttentionMetadata> BuildMetadata(const AttentionCase& c, bool dec
     request.kind = decodes && request.num_new_tokens == 1 && HasContext(c, i)
                        ? RequestKind::kDecode
                        : RequestKind::kPrefill;
-    request.block_ids = absl::MakeConstSpan(c.block_table)
-                            .subspan(static_cast<size_t>(i * c.table_width),
-                                     static_cast<size_t>(c.table_width));
+    request.block_ids =
+        absl::MakeConstSpan(c.block_table)
+            .subspan(static_cast<size_t>(i * c.table_width), static_cast<size_t>(c.table_width));
     batch.requests.push_back(request);
   }
   MetadataOptions options;
@@ -201,8 +201,7 @@ std::vector<double> MaxAbsLogits(const AttentionCase& c, const AttentionMetadata
             value[d] = 0.0f;
           }
         };
-        result.push_back(
-            AttendRow(query, c.spec.effective_scale(), keys, fetch).max_abs_logit);
+        result.push_back(AttendRow(query, c.spec.effective_scale(), keys, fetch).max_abs_logit);
       }
     }
   }
@@ -240,14 +239,13 @@ absl::StatusOr<AttentionResult> RunAttention(Backend& backend, const AttentionLa
   const std::vector<int64_t> lse_shape = {c.num_rows, c.spec.num_heads};
   const DeviceId device = backend.device();
   AttentionIo io;
-  ASSIGN_OR_RETURN(io.query, TensorView::Contiguous(query->address(), c.spec.dtype, c.query.shape,
-                                                    device));
+  ASSIGN_OR_RETURN(io.query,
+                   TensorView::Contiguous(query->address(), c.spec.dtype, c.query.shape, device));
   ASSIGN_OR_RETURN(io.out,
                    TensorView::Contiguous(out->address(), c.spec.dtype, c.query.shape, device));
-  ASSIGN_OR_RETURN(io.lse,
-                   TensorView::Contiguous(lse->address(), DType::kF32, lse_shape, device));
-  ASSIGN_OR_RETURN(io.cache, KvCacheView::OneAllocation(c.layout, cache->address(), c.num_blocks,
-                                                        device));
+  ASSIGN_OR_RETURN(io.lse, TensorView::Contiguous(lse->address(), DType::kF32, lse_shape, device));
+  ASSIGN_OR_RETURN(io.cache,
+                   KvCacheView::OneAllocation(c.layout, cache->address(), c.num_blocks, device));
   RETURN_IF_ERROR(layer.Attend(*queue, *step, io));
   ASSIGN_OR_RETURN(const std::vector<uint8_t> out_data,
                    Download(*queue, out->address(), out_bytes));
@@ -258,8 +256,7 @@ absl::StatusOr<AttentionResult> RunAttention(Backend& backend, const AttentionLa
 }
 
 absl::Status JudgeAttentionOnce(Backend& backend, const GoldenCase& golden,
-                                const AttentionLayer& layer, const AttentionCase& c,
-                                bool decodes) {
+                                const AttentionLayer& layer, const AttentionCase& c, bool decodes) {
   ASSIGN_OR_RETURN(const AttentionMetadata metadata, BuildMetadata(c, decodes));
   ASSIGN_OR_RETURN(const AttentionResult result, RunAttention(backend, layer, c, metadata));
   std::vector<int32_t> request_of_row;
@@ -276,8 +273,7 @@ absl::Status JudgeAttentionOnce(Backend& backend, const GoldenCase& golden,
   const Tolerance tolerance = ToleranceFor(c.spec.dtype);
   RETURN_IF_ERROR(CompareTensors(result.out, c.reference, tolerance, context));
   context.tensor = "lse against the float64 reference";
-  RETURN_IF_ERROR(
-      CompareLse(result.lse, c.reference_lse, MaxAbsLogits(c, metadata), context));
+  RETURN_IF_ERROR(CompareLse(result.lse, c.reference_lse, MaxAbsLogits(c, metadata), context));
   context.tensor = "out against the seed's kernel";
   Tolerance kernel = tolerance;
   kernel.relative_frobenius += c.kernel_distance.relative_frobenius;
@@ -366,12 +362,10 @@ absl::Status JudgeReshape(Backend& backend, const GoldenCase& golden) {
   ASSIGN_OR_RETURN(auto key, Upload(backend, *queue, c.key.data));
   ASSIGN_OR_RETURN(auto value, Upload(backend, *queue, c.value.data));
   ASSIGN_OR_RETURN(auto slot_buffer, Upload(backend, *queue, c.slots.data));
-  ASSIGN_OR_RETURN(
-      auto key_cache,
-      Upload(backend, *queue, Before(c.key_cache, slots, c.bytes_per_slot)));
-  ASSIGN_OR_RETURN(
-      auto value_cache,
-      Upload(backend, *queue, Before(c.value_cache, slots, c.bytes_per_slot)));
+  ASSIGN_OR_RETURN(auto key_cache,
+                   Upload(backend, *queue, Before(c.key_cache, slots, c.bytes_per_slot)));
+  ASSIGN_OR_RETURN(auto value_cache,
+                   Upload(backend, *queue, Before(c.value_cache, slots, c.bytes_per_slot)));
 
   const DeviceId device = backend.device();
   const DType dtype = c.layout.dtype();
@@ -390,9 +384,9 @@ absl::Status JudgeReshape(Backend& backend, const GoldenCase& golden) {
   for (const auto& [name, buffer, reference] :
        {std::tuple("key cache", key_cache.get(), &c.key_cache),
         std::tuple("value cache", value_cache.get(), &c.value_cache)}) {
-    ASSIGN_OR_RETURN(const std::vector<uint8_t> data,
-                     Download(*queue, buffer->address(),
-                              static_cast<int64_t>(reference->data.size())));
+    ASSIGN_OR_RETURN(
+        const std::vector<uint8_t> data,
+        Download(*queue, buffer->address(), static_cast<int64_t>(reference->data.size())));
     context.tensor = name;
     RETURN_IF_ERROR(CompareBits(dtype, reference->shape, data, reference->data, context));
   }

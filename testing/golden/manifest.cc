@@ -27,8 +27,7 @@ absl::StatusOr<GoldenCase> ParseCase(const nlohmann::json& entry, const std::str
   ASSIGN_OR_RETURN(golden.op, StringField(entry, "op"));
   ASSIGN_OR_RETURN(const std::string file, StringField(entry, "file"));
   // A manifest speaks of its own directory only.
-  if (file.find('/') != std::string::npos || file.find('\0') != std::string::npos ||
-      file == "..") {
+  if (file.find('/') != std::string::npos || file.find('\0') != std::string::npos || file == "..") {
     return absl::DataLossError(
         absl::StrCat("has file \"", absl::CEscape(file).substr(0, 80), "\", must be a plain name"));
   }

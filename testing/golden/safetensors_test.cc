@@ -13,8 +13,7 @@ namespace {
 
 std::vector<uint8_t> File(const std::string& header, int64_t data_bytes,
                           int64_t header_length = -1) {
-  const uint64_t length =
-      header_length < 0 ? header.size() : static_cast<uint64_t>(header_length);
+  const uint64_t length = header_length < 0 ? header.size() : static_cast<uint64_t>(header_length);
   std::vector<uint8_t> bytes;
   for (int i = 0; i < 8; ++i) bytes.push_back(static_cast<uint8_t>(length >> (8 * i)));
   bytes.insert(bytes.end(), header.begin(), header.end());

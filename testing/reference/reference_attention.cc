@@ -2,14 +2,12 @@
 #include "testing/reference/reference_attention.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <vector>
 
-#include "core/checked_math.h"
 #include "core/plan.h"
 #include "testing/reference/host_memory.h"
 
@@ -96,9 +94,8 @@ class Granule {
       const auto place = [&](const KvStrides& s) {
         return (in_segment * s.block + offset * s.token + kv_head * s.head) * size;
       };
-      Widen<T>(layout.dtype(),
-               HostPointer<uint8_t>(segment.key_base, place(layout.key_strides())), head_size_,
-               keys_.data() + j, kKeyStride);
+      Widen<T>(layout.dtype(), HostPointer<uint8_t>(segment.key_base, place(layout.key_strides())),
+               head_size_, keys_.data() + j, kKeyStride);
       Widen<T>(layout.dtype(),
                HostPointer<uint8_t>(segment.value_base, place(layout.value_strides())), head_size_,
                values_.data() + j * head_size_, 1);
@@ -145,9 +142,8 @@ class Granule {
     for (int64_t j = 0; j < count; ++j) {
       // With a maximum of -inf the difference would be NaN for a logit of -inf; a NaN logit stays.
       const T logit = weights_[j];
-      const T weight = maximum == kNegativeInfinity<T> && !std::isnan(logit)
-                           ? T{0}
-                           : std::exp(logit - maximum);
+      const T weight =
+          maximum == kNegativeInfinity<T> && !std::isnan(logit) ? T{0} : std::exp(logit - maximum);
       weights_[j] = weight;
       sum += weight;
     }
@@ -290,11 +286,11 @@ class Attender {
 
   void LoadQuery(int64_t row, int64_t head, T* target) const {
     const TensorView& query = args_.query;
-    Widen<T>(query.dtype(),
-             HostPointer<uint8_t>(
-                 query.address(),
-                 (row * query.stride(0) + head * query.stride(1)) * SizeOf(query.dtype())),
-             head_size_, target, 1);
+    Widen<T>(
+        query.dtype(),
+        HostPointer<uint8_t>(query.address(), (row * query.stride(0) + head * query.stride(1)) *
+                                                  SizeOf(query.dtype())),
+        head_size_, target, 1);
   }
 
   void WriteRow(int64_t row, int64_t head, const std::vector<T>& weighted, T divisor, T lse) const {

@@ -107,8 +107,8 @@ absl::Status ReferenceBackend::Supports(const AttentionSpec& spec,
   if (!spec.sinks.empty()) return NotBuilt("sinks");
   if (spec.k_scale != 1.0f || spec.v_scale != 1.0f) return NotBuilt("k_scale and v_scale");
   if (spec.dtype != spec.kv_dtype) {
-    return NotBuilt(absl::StrCat("query dtype ", Name(spec.dtype), " with cache dtype ",
-                                 Name(spec.kv_dtype)));
+    return NotBuilt(
+        absl::StrCat("query dtype ", Name(spec.dtype), " with cache dtype ", Name(spec.kv_dtype)));
   }
   if (spec.head_size > kMaxHeadSize) {
     return NotBuilt(absl::StrCat("head size ", spec.head_size, " (at most ", kMaxHeadSize, ")"));
@@ -128,9 +128,9 @@ absl::StatusOr<std::unique_ptr<Buffer>> ReferenceBackend::Allocate(int64_t bytes
   }
   void* memory = std::aligned_alloc(kAlignment, CeilDiv(bytes, kAlignment) * kAlignment);
   if (memory == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("Allocate: the host has no ", bytes, " bytes left; ",
-                     allocations().total_bytes(), " are in use by ", info().name));
+    return absl::ResourceExhaustedError(absl::StrCat("Allocate: the host has no ", bytes,
+                                                     " bytes left; ", allocations().total_bytes(),
+                                                     " are in use by ", info().name));
   }
   absl::Status added =
       mutable_allocations().Add({reinterpret_cast<uint64_t>(memory), bytes, nullptr});

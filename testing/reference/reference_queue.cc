@@ -26,10 +26,10 @@ void StoreToken(const TensorView& rows, int64_t row, uint64_t base, const KvStri
   const int64_t size = SizeOf(rows.dtype());
   const int64_t target = block * strides.block + offset * strides.token;
   for (int64_t head = 0; head < rows.extent(1); ++head) {
-    std::memcpy(HostPointer<uint8_t>(base, (target + head * strides.head) * size),
-                HostPointer<uint8_t>(rows.address(),
-                                     (row * rows.stride(0) + head * rows.stride(1)) * size),
-                static_cast<size_t>(rows.extent(2) * size));
+    std::memcpy(
+        HostPointer<uint8_t>(base, (target + head * strides.head) * size),
+        HostPointer<uint8_t>(rows.address(), (row * rows.stride(0) + head * rows.stride(1)) * size),
+        static_cast<size_t>(rows.extent(2) * size));
   }
 }
 

@@ -9,10 +9,8 @@
 namespace weft::replay {
 namespace {
 
-// Floating-point operations per second of attention on two cores of a small server.
-constexpr double kReferenceRate = 2e9;
-constexpr double kSoftwareVulkanRate = 4e9;
-constexpr double kWantedSeconds = 30;
+// What two cores of a small server do in half a minute, on lavapipe and on the reference backend.
+constexpr double kSoftwareOperations = 480e9;
 
 constexpr int64_t kUsualPage = 16;
 constexpr int64_t kSmallestUsefulPage = 8;
@@ -33,12 +31,9 @@ double AttentionOperations(const Workload& workload, const Preset& preset, int64
 double DefaultScale(const DeviceInfo& device, const std::vector<TraceRequest>& trace,
                     const Preset& preset, int64_t num_layers) {
   if (!device.is_software) return 1.0;
-  const double rate =
-      device.id.kind == BackendKind::kReference ? kReferenceRate : kSoftwareVulkanRate;
   double scale = 0.5;
   while (scale > 1.0 / kHashBlockTokens &&
-         AttentionOperations(ScaleTrace(trace, scale), preset, num_layers) >
-             kWantedSeconds * rate) {
+         AttentionOperations(ScaleTrace(trace, scale), preset, num_layers) > kSoftwareOperations) {
     scale /= 2;
   }
   return scale;

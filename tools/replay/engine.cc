@@ -82,6 +82,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& confi
   rank.max_tokens = config.scheduler.token_budget;
   rank.max_requests = std::min(config.scheduler.max_running, config.scheduler.token_budget);
   rank.max_seq_len = LongestRequest(workload);
+  rank.max_allocation_bytes = config.max_allocation_bytes;
   rank.timeout = config.timeout;
   for (rank.rank = 0; rank.rank < config.world_size; ++rank.rank) {
     Communicator* communicator =

@@ -31,6 +31,7 @@ struct EngineConfig {
   int64_t num_layers = 1;
   int64_t check_every = 1;  // steps 0, N, 2N, ... are checked
   uint64_t seed = 0;
+  int64_t max_allocation_bytes = 0;            // of a piece of a cache; 0: what the device allows
   absl::Duration timeout = absl::Minutes(10);  // of a step
   std::string run;                             // what reproduces the run; for mismatches
 };

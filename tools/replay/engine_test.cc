@@ -100,6 +100,20 @@ TEST(Engine, TheDigestDependsOnTheSeedAndNotOnTheBatches) {
   EXPECT_NE(other_seed->output_digest, plain->output_digest);
 }
 
+// Pages in many small allocations: an address is found by segment and block.
+TEST(Engine, ACacheInPiecesGivesTheSame) {
+  const auto whole = RunOn(Config(2));
+  ASSERT_TRUE(whole.ok());
+  EngineConfig config = Config(2);
+  config.max_allocation_bytes = 100 * 2 * 4 * 2 * 64 * 2;  // 100 blocks of the 600
+  const auto pieces = RunOn(config);
+  ASSERT_TRUE(pieces.ok()) << pieces.status();
+  EXPECT_THAT(pieces->mismatches, IsEmpty());
+  EXPECT_EQ(pieces->output_digest, whole->output_digest);
+  config.max_allocation_bytes = 16;
+  EXPECT_EQ(RunOn(config).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
 TEST(Engine, ChecksEveryNthStepAndTheFirst) {
   EngineConfig config = Config(2);
   config.check_every = 1000;

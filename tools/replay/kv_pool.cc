@@ -11,9 +11,10 @@
 namespace weft::replay {
 
 absl::StatusOr<KvPool> KvPool::Create(Backend& backend, Queue& queue, const KvCacheLayout& layout,
-                                      int64_t num_blocks) {
+                                      int64_t num_blocks, int64_t max_allocation_bytes) {
   KvPool pool;
-  const int64_t limit = backend.info().max_allocation_bytes;
+  const int64_t limit =
+      max_allocation_bytes > 0 ? max_allocation_bytes : backend.info().max_allocation_bytes;
   const int64_t fitting = limit > 0 ? limit / layout.bytes_per_block() : num_blocks;
   if (fitting < 1) {
     return absl::ResourceExhaustedError(

@@ -21,9 +21,10 @@ inline constexpr uint32_t kPoison = 0x7fff7fff;
 
 class KvPool {
  public:
-  // `num_blocks` blocks filled with kPoison by work recorded on `queue`. Allocate's errors.
+  // `num_blocks` blocks filled with kPoison by work recorded on `queue`, in allocations of at most
+  // `max_allocation_bytes`, or what the device allows if that is 0. Allocate's errors.
   static absl::StatusOr<KvPool> Create(Backend& backend, Queue& queue, const KvCacheLayout& layout,
-                                       int64_t num_blocks);
+                                       int64_t num_blocks, int64_t max_allocation_bytes);
 
   const KvCacheView& view() const { return view_; }
 

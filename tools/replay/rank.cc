@@ -89,7 +89,8 @@ absl::Status Rank::Allocate() {
     RETURN_IF_ERROR(
         queue_->CopyFromHost(tables_->address() + layer * table.size(), table));
     ASSIGN_OR_RETURN(KvPool pool,
-                     KvPool::Create(*backend_, *queue_, layer_.layout(), config_.num_blocks));
+                     KvPool::Create(*backend_, *queue_, layer_.layout(), config_.num_blocks,
+                                    config_.max_allocation_bytes));
     pools_.push_back(std::move(pool));
   }
   return absl::OkStatus();

@@ -32,7 +32,8 @@ struct RankConfig {
   int64_t max_tokens = 0;    // of a step
   int64_t max_requests = 0;  // of a step
   int64_t max_seq_len = 0;
-  absl::Duration timeout;  // of a step
+  int64_t max_allocation_bytes = 0;  // of a piece of the cache; 0: what the device allows
+  absl::Duration timeout;            // of a step
 };
 
 // For tests: called when a step's tables are on the device, to spoil them.

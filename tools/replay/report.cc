@@ -110,7 +110,7 @@ std::string ReportTable(const RunLabel& label, const EngineConfig& config, const
   const SchedulerConfig& engine = config.scheduler;
   std::string table;
   const auto row = [&](std::string_view name, std::string_view value) {
-    absl::StrAppend(&table, absl::StrFormat("%-18s %s\n", name, value));
+    absl::StrAppend(&table, absl::StrFormat("%-19s %s\n", name, value));
   };
   row("device", absl::StrCat(ToString(label.device.id), ", ", label.device.name));
   row("trace", absl::StrFormat("%s, %s requests, scale %.6g", label.source,

@@ -66,26 +66,25 @@ bool Scheduler::HasNext() const {
 }
 
 // In order of arrival: a request that does not fit holds back those behind it, so none starves.
-void Scheduler::AdmitArrived() {
-  const std::vector<ReplayRequest>& requests = workload_->requests;
-  while (next_request_ < static_cast<int64_t>(requests.size()) &&
-         static_cast<int64_t>(running_.size()) < config_.max_running) {
-    const ReplayRequest& request = requests[next_request_];
-    if (request.arrival_ms > now_ms_) {
-      if (!running_.empty()) return;
-      now_ms_ = request.arrival_ms;  // nothing to do: go to the next arrival
-    }
-    Running running;
-    running.request = next_request_;
-    running.sequence.prompt_length = request.prompt_length;
-    running.sequence.total_length = request.total_length();
-    running.sequence.hash_ids = request.hash_ids;
-    if (!allocator_.Admit(running.sequence)) return;
-    running.computed = running.sequence.reused_tokens;
-    totals_.reused_tokens += running.sequence.reused_tokens;
-    running_.push_back(std::move(running));
-    ++next_request_;
+bool Scheduler::AdmitNext() {
+  if (next_request_ == static_cast<int64_t>(workload_->requests.size())) return false;
+  if (static_cast<int64_t>(running_.size()) == config_.max_running) return false;
+  const ReplayRequest& request = workload_->requests[next_request_];
+  if (request.arrival_ms > now_ms_) {
+    if (!running_.empty()) return false;
+    now_ms_ = request.arrival_ms;  // nothing to do: go to the next arrival
   }
+  Running running;
+  running.request = next_request_;
+  running.sequence.prompt_length = request.prompt_length;
+  running.sequence.total_length = request.total_length();
+  running.sequence.hash_ids = request.hash_ids;
+  if (!allocator_.Admit(running.sequence)) return false;
+  running.computed = running.sequence.reused_tokens;
+  totals_.reused_tokens += running.sequence.reused_tokens;
+  running_.push_back(std::move(running));
+  ++next_request_;
+  return true;
 }
 
 StepEntry Scheduler::Schedule(Running& running, int64_t num_tokens) {
@@ -113,9 +112,10 @@ void Scheduler::FinishStep() {
   running_.erase(std::remove_if(running_.begin(), running_.end(), done), running_.end());
 }
 
+// A request is admitted no earlier than it gets tokens: the later it comes, the more it finds in the
+// cache.
 Step Scheduler::Next() {
   FinishStep();
-  AdmitArrived();
   Step step;
   step.index = totals_.steps++;
   std::vector<int64_t> tokens(running_.size(), 0);
@@ -125,13 +125,14 @@ Step Scheduler::Next() {
     tokens[i] = 1;
     --budget;
   }
-  for (size_t i = 0; i < running_.size() && budget > 0; ++i) {
+  for (size_t i = 0; budget > 0 && (i < running_.size() || AdmitNext()); ++i) {
+    tokens.resize(running_.size(), 0);
     const int64_t left = running_[i].sequence.prompt_length - running_[i].computed;
     if (left <= 0) continue;
     tokens[i] = std::min(left, budget);
     budget -= tokens[i];
   }
-  for (size_t i = 0; i < running_.size(); ++i) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] > 0) step.entries.push_back(Schedule(running_[i], tokens[i]));
   }
   step.blocks = allocator_.counts();

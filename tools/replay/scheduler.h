@@ -70,7 +70,7 @@ class Scheduler {
 
   Scheduler(const Workload& workload, const SchedulerConfig& config);
 
-  void AdmitArrived();
+  bool AdmitNext();
   StepEntry Schedule(Running& running, int64_t num_tokens);
   void FinishStep();
 

@@ -40,9 +40,11 @@ private_apt() {
        -oDir::Cache="$home/cache" -oDir::Etc::SourceList="$home/src.list" -oDir::Etc::SourceParts=/dev/null
        -oDir::Etc::Preferences=/dev/null -oDir::Etc::PreferencesParts=/dev/null
        -oAPT::Install-Recommends=false -oAPT::Sandbox::User=root -oAcquire::Languages=none
-       -oAcquire::Retries=3)
+       -oAcquire::Retries=3
+       -oAcquire::Check-Valid-Until=false)  # a mirror may be a frozen one; signatures are still checked
   if ! ls "$home"/lists/*Packages* >/dev/null 2>&1; then
-    apt-get "${APT[@]}" update >"$home/update.log" 2>&1 || true
+    apt-get "${APT[@]}" update >"$home/update.log" 2>&1 ||
+      say "suite $suites: $(grep -m1 '^E:' "$home/update.log" || tail -n1 "$home/update.log")"
   fi
 }
 

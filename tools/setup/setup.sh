@@ -52,6 +52,16 @@ own_bazel() {
   cat "$prefix/bazelrc" "$READY/sources.bazelrc" > "$READY/rc"
 }
 
+# pip fetches the CUDA toolkit (tools/build_defs/cuda). Without it there is none, and the build says so.
+pip() {
+  if python3 -m pip --version >/dev/null 2>&1; then return 0; fi
+  if part pip "$SETUP/install_pip.sh"; then
+    echo "common --repo_env=WEFT_PIP=$FOLDER" >> "$READY/rc"
+  else
+    say "WARNING: no pip; without an installed CUDA toolkit its targets will be skipped"
+  fi
+}
+
 # A software Vulkan device. Without one the tests that want a device say so; the build goes on.
 software_vulkan() {
   if ! command -v apt-get >/dev/null; then say "no apt-get: no software Vulkan device is set up"; return 0; fi
@@ -69,6 +79,7 @@ if [[ -n $BAZEL ]] && fits "$BAZEL"; then
 else
   own_bazel
 fi
+pip
 software_vulkan
 # lavapipe compiles shaders with LLVM; what it made once is kept, also for sandboxed tests.
 mkdir -p "$CACHE/mesa-shader-cache"

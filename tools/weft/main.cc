@@ -11,6 +11,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "tools/weft/command.h"
+#include "vulkan/software_device.h"
 
 namespace weft::cli {
 namespace {
@@ -47,6 +48,8 @@ int Main(int argc, char** argv) {
 
 // weft itself throws nothing; what its libraries throw must not leave as a crash.
 int main(int argc, char** argv) {
+  // Not OK where this build carries no software device: then there are the system's devices only.
+  weft::vulkan::UseBundledSoftwareDevice().IgnoreError();
   try {
     return weft::cli::Main(argc, argv);
   } catch (const std::exception& error) {

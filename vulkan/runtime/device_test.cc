@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gtest/gtest.h"
+#include "vulkan/runtime/shared_shader.h"
 #include "vulkan/runtime/spirv_info.h"
 #include "vulkan/runtime/test_stream.h"
 
@@ -49,6 +50,12 @@ TEST(SpirvInfoTest, LocalSizeFollowsSpecialization) {
   absl::StatusOr<SpirvInfo> info = ReadSpirv(kAffineShader, {48, 3});
   ASSERT_TRUE(info.ok()) << info.status();
   EXPECT_EQ(info->local_size, (std::array<uint32_t, 3>{48, 1, 1}));
+}
+
+TEST(SpirvInfoTest, SharedMemoryFollowsSpecialization) {
+  EXPECT_EQ(ReadSpirv(kAffineShader, {})->shared_memory_bytes, 0);
+  EXPECT_EQ(ReadSpirv(kSharedShader, {})->shared_memory_bytes, 20 * 4 * 8 + 4);
+  EXPECT_EQ(ReadSpirv(kSharedShader, {64, 100, 3})->shared_memory_bytes, 20 * 100 * 3 + 4);
 }
 
 TEST(SpirvInfoTest, RefusesWhatIsNoModule) {
@@ -127,7 +134,13 @@ TEST_F(DeviceTest, KernelsBeyondTheLimitsAreRefused) {
       device_->kernels().Get({&AffineModule(), {limits.max_group_size[0] + 1, 2}, 0}).status();
   EXPECT_EQ(local.code(), absl::StatusCode::kUnimplemented);
   EXPECT_TRUE(Mentions(local, "local size")) << local;
+  static const auto* module = new ShaderModule{"shared", kSharedShader};
+  const uint32_t rows = static_cast<uint32_t>(limits.max_shared_memory_bytes / 20 + 1);
+  absl::Status shared = device_->kernels().Get({module, {64, rows, 1}, 0}).status();
+  EXPECT_EQ(shared.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_TRUE(Mentions(shared, "bytes of shared memory")) << shared;
   EXPECT_EQ(device_->kernels().count(), 0);
+  EXPECT_TRUE(device_->kernels().Get({module, {64, rows - 2, 1}, 0}).ok());
 }
 
 TEST_F(DeviceTest, SubgroupSizeIsTheOneAsked) {

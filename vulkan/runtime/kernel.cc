@@ -2,6 +2,7 @@
 #include "vulkan/runtime/kernel.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <string>
 
@@ -12,6 +13,8 @@
 
 namespace weft::vulkan {
 namespace {
+
+std::atomic<int64_t> total_pipeline_count{0};
 
 absl::Status CheckLimits(const char* name, const SpirvInfo& info, uint32_t subgroup_size,
                          const DeviceLimits& limits) {
@@ -30,6 +33,11 @@ absl::Status CheckLimits(const char* name, const SpirvInfo& info, uint32_t subgr
         "kernel ", name, ": ", invocations, " invocations of a workgroup, the device allows ",
         allowed, " at a subgroup size of ", subgroup_size));
   }
+  if (info.shared_memory_bytes > limits.max_shared_memory_bytes) {
+    return absl::UnimplementedError(absl::StrCat("kernel ", name, ": ", info.shared_memory_bytes,
+                                                 " bytes of shared memory, the device has ",
+                                                 limits.max_shared_memory_bytes));
+  }
   return absl::OkStatus();
 }
 
@@ -47,6 +55,8 @@ absl::StatusOr<uint32_t> ChooseSubgroupSize(const KernelKey& key, const DeviceLi
 }
 
 }  // namespace
+
+int64_t TotalPipelineCount() { return total_pipeline_count.load(); }
 
 KernelCache::KernelCache(const Device& device) : device_(device) {}
 
@@ -98,6 +108,7 @@ absl::StatusOr<const Kernel*> KernelCache::Get(const KernelKey& key) {
     entry->kernel = std::make_unique<Kernel>(key.module, pipeline);
     absl::MutexLock lock(&mutex_);
     ++count_;
+    ++total_pipeline_count;
   }
   return entry->kernel.get();
 }

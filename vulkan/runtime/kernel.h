@@ -53,6 +53,9 @@ class Kernel {
   VkPipeline pipeline_;
 };
 
+// Pipelines created in this process, on all devices.
+int64_t TotalPipelineCount();
+
 // Thread-safe.
 class KernelCache {
  public:
@@ -67,7 +70,7 @@ class KernelCache {
   // Compiles (slow; blocks) or finds. The subgroup size is always fixed, full subgroups are asked
   // for where the local size allows it. INVALID_ARGUMENT: words that are no compute module.
   // UNIMPLEMENTED names the device limit that the kernel exceeds: subgroup size, invocations, local
-  // size.
+  // size, shared memory.
   absl::StatusOr<const Kernel*> Get(const KernelKey& key);
 
   // Of every kernel: one push constant of 8 bytes.

@@ -170,5 +170,5 @@ cuda_configure = repository_rule(
     attrs = {
         "_fetch": attr.label(default = "//tools/build_defs/cuda:fetch_wheels.py"),
     },
-    environ = ["CUDA_PATH", "WEFT_CUDA"],
+    environ = ["CUDA_PATH", "WEFT_CUDA", "WEFT_PIP"],
 )

@@ -4,7 +4,9 @@
 
 pip fetches the wheels, from wherever this machine has it fetch from, and checks their hashes. They
 are unzipped over each other: bin, include, lib and nvvm. Fails with one line that says why.
+WEFT_PIP names a folder with a pip, for a Python that has none of its own.
 """
+import os
 import pathlib
 import shutil
 import subprocess
@@ -17,8 +19,14 @@ ROOT = pathlib.Path("nvidia/cu13")  # where the wheels keep what is theirs
 def main():
     wheels = pathlib.Path("wheels")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(wheels), "-r", sys.argv[1]]
-    pip = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command += ["--no-deps", "--only-binary=:all:", "--require-hashes"]
+    command += ["--dest", str(wheels), "-r", sys.argv[1]]
+    environment = dict(os.environ)
+    if os.environ.get("WEFT_PIP"):
+        environment["PYTHONPATH"] = os.environ["WEFT_PIP"]
+    pip = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if pip.returncode != 0:
         errors = [line for line in pip.stdout.splitlines() if line.strip()]
         notable = [line for line in errors if "ERROR" in line] or errors or ["no output"]
