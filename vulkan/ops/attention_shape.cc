@@ -24,8 +24,6 @@ AttentionShape StartShape(const DeviceLimits& limits, DType dtype, int64_t bucke
   AttentionShape shape;
   shape.dtype = dtype;
   shape.aligned = aligned;
-  // A software device runs both sides of a branch, lane by lane, and pays for code by the line.
-  shape.branching = !limits.is_software;
   shape.subgroup = limits.subgroup_size;
   const uint32_t pieces = PiecesOfRow(dtype, bucket);
   shape.lanes = std::min({lanes, limits.subgroup_size, pieces});
@@ -43,7 +41,7 @@ void SetRowsAndKeys(uint32_t rows, uint32_t keys, AttentionShape& shape) {
 int64_t HeadBucket(int64_t head_size) { return head_size <= 64 ? 64 : head_size <= 128 ? 128 : 256; }
 
 std::vector<uint32_t> AttentionShape::Constants() const {
-  return {DTypeConstant(dtype), lanes, chunks, rows, keys, aligned ? 1u : 0u, branching ? 1u : 0u,
+  return {DTypeConstant(dtype), lanes, chunks, rows, keys, aligned ? 1u : 0u, two_paths ? 1u : 0u,
           subgroup, threads};
 }
 
@@ -53,36 +51,41 @@ std::string AttentionShape::ToString() const {
                       aligned ? "pieces of 16 bytes" : "single elements");
 }
 
-// The numbers were measured: on lavapipe (GFLOP/s and compile time) and on an H200.
+// The numbers were measured: on lavapipe (arithmetic and compile time) and on an H200. On the GPU
+// 8 dimensions a lane and 4 rows are what fits the registers: with twice as many of either the
+// prefill spilled, and ran at a fifth of the speed. A second path pays there in the prefill only.
 AttentionShape PrefillShape(const DeviceLimits& limits, DType dtype, int64_t bucket, bool aligned) {
-  const bool large = bucket > 128;
   if (limits.is_software) {
     AttentionShape shape = StartShape(limits, dtype, bucket, aligned, 8);
-    SetRowsAndKeys(large ? 4 : 8, 4, shape);
+    SetRowsAndKeys(bucket > 128 ? 4 : 8, 4, shape);
     shape.threads = shape.subgroup;
     return shape;
   }
-  AttentionShape shape = StartShape(limits, dtype, bucket, aligned, large ? 16 : 8);
+  const auto lanes = static_cast<uint32_t>(bucket / 8);
+  AttentionShape shape = StartShape(limits, dtype, bucket, aligned, lanes);
   SetRowsAndKeys(4, 8, shape);
+  shape.two_paths = true;
   shape.threads = std::max(shape.subgroup, std::min(128u, limits.max_invocations));
   return shape;
 }
 
 AttentionShape DecodeShape(const DeviceLimits& limits, DType dtype, int64_t bucket, bool aligned,
                            int64_t group_size) {
-  const uint32_t most_rows = bucket > 128 ? 4 : 8;
   if (limits.is_software) {
     AttentionShape shape = StartShape(limits, dtype, bucket, aligned, 8);
+    const uint32_t most_rows = bucket > 128 ? 4 : 8;
     SetRowsAndKeys(group_size == 1 ? 1 : group_size <= 4 ? 4 : most_rows, 4, shape);
     shape.threads = shape.subgroup;
     return shape;
   }
-  AttentionShape shape = StartShape(limits, dtype, bucket, aligned, 16);
-  SetRowsAndKeys(group_size <= 2 ? 2 : group_size <= 4 ? 4 : most_rows, 8, shape);
-  if (shape.rows == 8) SetRowsAndKeys(8, 4, shape);  // registers
-  shape.threads = std::min(4 * shape.subgroup, std::max(shape.subgroup, limits.max_invocations));
-  while (shape.threads > shape.subgroup &&
-         (DecodeSharedBytes(shape) > limits.max_shared_memory_bytes || shape.threads > 128)) {
+  const uint32_t lanes = dtype == DType::kF32 ? 32 : 16;
+  AttentionShape shape = StartShape(limits, dtype, bucket, aligned, lanes);
+  SetRowsAndKeys(group_size <= 2 ? 2 : 4, 8, shape);
+  shape.threads = std::max(shape.subgroup, std::min(128u, limits.max_invocations));
+  // The sums of up to four subgroups meet in shared memory.
+  while (shape.threads > 4 * shape.subgroup ||
+         (shape.threads > shape.subgroup &&
+          DecodeSharedBytes(shape) > limits.max_shared_memory_bytes)) {
     shape.threads -= shape.subgroup;
   }
   return shape;

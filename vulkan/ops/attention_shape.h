@@ -32,8 +32,8 @@ struct AttentionShape {
   uint32_t chunks = 0;   // pieces of 16 bytes of a row, in each lane
   uint32_t rows = 0;     // query rows of a team
   uint32_t keys = 0;     // of a key block
-  bool aligned = true;   // keys and values can be read 16 bytes at once
-  bool branching = true; // apart: key blocks that are seen in full
+  bool aligned = true;     // keys and values can be read 16 bytes at once
+  bool two_paths = false;  // one of them for key blocks that are seen in full
   uint32_t subgroup = 0;
   uint32_t threads = 0;  // of a workgroup
 

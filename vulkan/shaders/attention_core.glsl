@@ -12,7 +12,8 @@
 // A result's bits must not depend on the tile that a row stands in (design.md, semantics 11):
 //  - Key blocks lie at absolute positions, and a row's state after a block depends on the row and
 //    the block only. Sums are trees of the same shape for every row and key (a + b = b + a, so it
-//    does not matter which lane adds), and `precise` keeps compilers from changing them.
+//    does not matter which lane adds). `precise` and fma() leave compilers no choice of rounding;
+//    it stands on local variables only, since glslang 15.1 miscompiles `precise` global arrays.
 //  - A key that a row does not see leaves its state untouched by selection, not by a product with
 //    0: stale memory may hold NaN (semantics 8), and another row's visible keys may too.
 #ifndef WEFT_VULKAN_SHADERS_ATTENTION_CORE_GLSL_
@@ -28,8 +29,8 @@ layout(constant_id = 1) const uint LANES = 8;        // of a team; a power of tw
 layout(constant_id = 2) const uint CHUNKS = 2;       // LANES * CHUNKS * 16 bytes >= a row
 layout(constant_id = 3) const uint ROWS = 8;         // a power of two <= LANES
 layout(constant_id = 4) const uint KEYS = 4;         // a power of two in [LANES / ROWS, LANES]
-layout(constant_id = 5) const bool ALIGNED = true;   // keys and values can be read 16 bytes at once
-layout(constant_id = 6) const bool BRANCHING = true; // see Weigh
+layout(constant_id = 5) const bool ALIGNED = true;    // keys and values can be read 16 bytes at once
+layout(constant_id = 6) const bool TWO_PATHS = true;  // see Weigh
 layout(constant_id = 7) const uint SUBGROUP = 8;
 layout(local_size_x_id = 8) in;
 layout(constant_id = 8) const uint THREADS = 8;
@@ -133,6 +134,8 @@ KvRow FindKey(uint key_block, uint last, uint first_block, uint kv_head) {
                    kv_head * p.value_head_stride);
 }
 
+// (Adding up strides instead, where a key block lies within a page, was slower on an H200: the
+// branch costs more than the shuffles.)
 uint64_t FromTeamLane(uint64_t address, uint from) {
   const uvec2 halves = unpackUint2x32(address);
   return packUint2x32(uvec2(subgroupShuffle(halves.x, team_base + from),
@@ -208,7 +211,8 @@ void Softmax(uint key_block, bool shared_rows) {
   const int first_key = int(key_block * KEYS + (lane & (kRowLanes - 1)) * kLogits);
   float block_max = kMinusInfinity;
   UNROLL for (uint j = 0; j < kLogits; ++j) {
-    logits[j] = first_key + int(j) <= row_position ? logits[j] * scale : kMinusInfinity;
+    precise float scaled = logits[j] * scale;
+    logits[j] = first_key + int(j) <= row_position ? scaled : kMinusInfinity;
     block_max = max(block_max, logits[j]);
   }
   WEFT_MAX_OVER(1, kRowLanes)
@@ -228,13 +232,15 @@ void Softmax(uint key_block, bool shared_rows) {
   rescale = new_max == row_max ? 1.0 : exp2((row_max - new_max) * kLog2E);
   row_max = new_max;
   const float origin = new_max == kMinusInfinity ? 0.0 : new_max;
-  row_sum *= rescale;
+  precise float total = row_sum * rescale;
   UNROLL for (uint j = 0; j < kLogits; ++j) {
     const float weight = exp2((logits[j] - origin) * kLog2E);
     const bool visible = first_key + int(j) <= row_position;
     weights[j] = visible ? weight : -1.0;
-    row_sum = visible ? row_sum + weight : row_sum;
+    precise float added = total + weight;
+    total = visible ? added : total;
   }
+  row_sum = total;
 }
 
 float FromRowLane(float value, uint row, uint part) {
@@ -244,7 +250,10 @@ float FromRowLane(float value, uint row, uint part) {
 void Rescale() {
   UNROLL for (uint r = 0; r < ROWS; ++r) {
     const float factor = FromRowLane(rescale, r, 0);
-    UNROLL for (uint d = 0; d < kDims; ++d) sum[r * kDims + d] *= factor;
+    UNROLL for (uint d = 0; d < kDims; ++d) {
+      precise float scaled = sum[r * kDims + d] * factor;
+      sum[r * kDims + d] = scaled;
+    }
   }
 }
 
@@ -269,11 +278,10 @@ void Accumulate(bool all_visible) {
   }
 }
 
-// sum += weights x values. BRANCHING: key blocks that all rows see in full take a path without the
-// selection, with the same arithmetic; else there is one path (less code, and no branch, where code
-// is costly to compile and lanes are simulated).
+// sum += weights x values. TWO_PATHS: key blocks that all rows see in full take a path without the
+// selection, with the same arithmetic; it doubles the code.
 void Weigh(bool all_visible) {
-  if (!BRANCHING) {
+  if (!TWO_PATHS) {
     Rescale();
     Accumulate(false);
     return;
