@@ -29,6 +29,9 @@ struct Options {
 int64_t ValidationMessageCount();
 std::vector<std::string> ValidationMessages();
 
+// Pipelines created in this process so far, on all devices.
+int64_t TotalPipelineCount();
+
 // Of a Vulkan backend; others are INVALID_ARGUMENT.
 // Pipelines created so far: after a layer's Prepare the number stands still.
 absl::StatusOr<int64_t> PipelineCount(const Backend& backend);

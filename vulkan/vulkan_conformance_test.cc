@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The Vulkan backend's share of the conformance suite: the first device there is, or the one that
-// WEFT_TEST_VULKAN_DEVICE names ("vulkan:llvmpipe"). Every barrier is checked; with
-// WEFT_TEST_VULKAN_VALIDATION=1 the validation layer looks on and must have nothing to say.
+// WEFT_TEST_VULKAN_DEVICE names ("vulkan:llvmpipe"). Every barrier is checked, the
+// pipelines are counted; with WEFT_TEST_VULKAN_VALIDATION=1 the validation layer looks on and must
+// have nothing to say.
+#include <cstdint>
 #include <cstdlib>
 #include <iostream>
 #include <string>
@@ -35,18 +37,24 @@ absl::Status RegisterWithBundledDevice(Registry& registry) {
   return RegisterVulkanBackend(registry, options);
 }
 
-class LayerIsSilent : public ::testing::Environment {
+// On a software device a pipeline costs a second of processor time (vulkan.md, 4.2), so what the
+// suite may take is counted in pipelines.
+constexpr int64_t kMaxPipelines = 60;
+
+class AfterTheSuite : public ::testing::Environment {
  public:
   void TearDown() override {
     EXPECT_EQ(vulkan::ValidationMessageCount(), 0)
         << absl::StrJoin(vulkan::ValidationMessages(), "\n");
+    EXPECT_LE(vulkan::TotalPipelineCount(), kMaxPipelines);
+    std::cout << vulkan::TotalPipelineCount() << " pipelines\n";
   }
 };
 
 [[maybe_unused]] const bool kRegistered =
     RegisterConformanceBackend(Device(), RegisterWithBundledDevice);
-[[maybe_unused]] ::testing::Environment* const kLayer =
-    ::testing::AddGlobalTestEnvironment(new LayerIsSilent);
+[[maybe_unused]] ::testing::Environment* const kAfter =
+    ::testing::AddGlobalTestEnvironment(new AfterTheSuite);
 
 }  // namespace
 }  // namespace weft::testing

@@ -209,6 +209,22 @@ absl::Status CheckIndependence(Backend& backend, const AttentionCase& c) {
   return absl::OkStatus();
 }
 
+absl::Status CheckSteps(Backend& backend, const AttentionCase& c) {
+  ASSIGN_OR_RETURN(const AttentionSteps steps, RunAttentionSteps(backend, c));
+  for (int step = 0; step < 2; ++step) {
+    ASSIGN_OR_RETURN(const AttentionOutput expected, RunAttention(backend, steps.cases[step]));
+    for (int layer = 0; layer < 2; ++layer) {
+      const absl::Status same =
+          SameBits(steps.cases[step], expected, steps.cases[step], steps.outputs[step][layer]);
+      if (same.ok()) continue;
+      return absl::Status(same.code(),
+                          absl::StrCat("step ", step, " of 2, layer ", layer,
+                                       " of 2, all submitted at once: ", same.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckAttention(Backend& backend, const AttentionCase& c) {
@@ -241,6 +257,7 @@ const std::vector<AttentionProperty>& AttentionProperties() {
       {"world_size", CheckWorldSize},
       {"causality", CheckCausality},
       {"independence", CheckIndependence},
+      {"steps", CheckSteps},
   };
   return *properties;
 }

@@ -32,6 +32,7 @@ struct AttentionProperty {
 // world_size           2, 3 and 4 ranks
 // causality            NaN in the keys or values of positions that a row does not see
 // independence         other data in one request
+// steps                as two steps of two layers, all submitted at once
 const std::vector<AttentionProperty>& AttentionProperties();
 
 }  // namespace weft::testing

@@ -43,29 +43,40 @@ struct RankRow {
 
 class Runner {
  public:
+  // The host's side of the tensors of one rank.
+  struct RankIo {
+    StridedImage query, key, value, out, lse;
+  };
+
   Runner(Backend& backend, const AttentionCase& c) : backend_(backend), case_(c) {}
 
   absl::StatusOr<AttentionOutput> Run();
 
- private:
-  struct RankIo {
-    StridedImage query, key, value, out, lse;
-    std::unique_ptr<StepBuffers> step;
-  };
-
-  void AssignBlocks();
-  absl::Status BuildMetadata();
-  absl::StatusOr<CacheImage> ContextImage() const;
-  int64_t Slot(int64_t request, int64_t position) const;
+  // The parts of Run, in their order. Blocks are those of requests as long as in `lengths`.
+  absl::Status Prepare(const AttentionCase& lengths);
   std::vector<RankRow> RowsOf(int64_t rank) const;
+  RankIo MakeIo(const std::vector<RankRow>& rows) const;
+  absl::StatusOr<CacheImage> ContextImage() const;
+  absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const AttentionLayer& layer,
+                                                       int64_t rank) const;
+  absl::Status Record(const AttentionLayer& layer, const StepBuffers& step,
+                      const KvCacheView& cache, RankIo& io, Queue& queue) const;
+  absl::Status Fetch(RankIo& io, Queue& queue) const;
+  void ResetOutput();
+  absl::Status Collect(const std::vector<RankRow>& rows, int64_t rank, const RankIo& io);
+
+  const KvCacheLayout& layout() const { return layout_; }
+  const AttentionOutput& output() const { return output_; }
+
+ private:
+  void AssignBlocks(const AttentionCase& lengths);
+  absl::Status BuildMetadata();
+  void AddWrittenTo(CacheImage& cache) const;
+  int64_t Slot(int64_t request, int64_t position) const;
   std::vector<RankRow> WrittenRows() const;
   StridedImage HeadsImage(int64_t rows, int64_t heads) const;
   StridedImage LseImage(int64_t rows) const;
-  RankIo MakeIo(const std::vector<RankRow>& rows) const;
   absl::Status RunRank(const AttentionLayer& layer, int64_t rank);
-  absl::Status Record(const AttentionLayer& layer, int64_t rank, RankIo& io, CacheImage& cache,
-                      Queue& queue);
-  absl::Status Collect(const std::vector<RankRow>& rows, int64_t rank, const RankIo& io);
   absl::Status CheckPadding(int64_t row, int64_t rank, const RankIo& io) const;
 
   template <typename... T>
@@ -84,10 +95,10 @@ class Runner {
   std::vector<bool> have_row_;
 };
 
-void Runner::AssignBlocks() {
+void Runner::AssignBlocks(const AttentionCase& lengths) {
   std::vector<int64_t> used;
   num_blocks_ = kSpareBlocks;
-  for (const CaseRequest& request : case_.requests) {
+  for (const CaseRequest& request : lengths.requests) {
     used.push_back(CeilDiv(request.context + request.new_tokens, case_.block_size));
     num_blocks_ += used.back();
   }
@@ -202,23 +213,13 @@ Runner::RankIo Runner::MakeIo(const std::vector<RankRow>& rows) const {
   return io;
 }
 
-absl::Status Runner::Record(const AttentionLayer& layer, int64_t rank, RankIo& io,
-                            CacheImage& cache, Queue& queue) {
-  ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan,
-                   layer.MakePlan(*metadata_, partition_ ? &*partition_ : nullptr, rank));
-  StepLimits limits;  // exactly what the plan needs
-  limits.max_slots = static_cast<int64_t>(plan->slots().size());
-  limits.max_blocks = static_cast<int64_t>(plan->blocks().size());
-  limits.max_tiles = static_cast<int64_t>(plan->tiles().size());
-  limits.max_decode_rows = static_cast<int64_t>(plan->decode_rows().size());
-  limits.max_decode_splits = static_cast<int64_t>(plan->decode_splits().size());
-  limits.workspace_bytes = plan->workspace_bytes();
-  ASSIGN_OR_RETURN(io.step, StepBuffers::Create(backend_.shared_from_this(), limits));
-  RETURN_IF_ERROR(io.step->Update(queue, plan));
-  if (plan->workspace_bytes() > 0) {
-    RETURN_IF_ERROR(
-        queue.Fill(io.step->tables().workspace.address(), plan->workspace_bytes(), kPoison));
-  }
+absl::StatusOr<std::shared_ptr<const Plan>> Runner::MakePlan(const AttentionLayer& layer,
+                                                             int64_t rank) const {
+  return layer.MakePlan(*metadata_, partition_ ? &*partition_ : nullptr, rank);
+}
+
+absl::Status Runner::Record(const AttentionLayer& layer, const StepBuffers& step,
+                            const KvCacheView& cache, RankIo& io, Queue& queue) const {
   AttentionIo views;
   ASSIGN_OR_RETURN(views.query, io.query.ToDevice(backend_, queue));
   ASSIGN_OR_RETURN(views.key, io.key.ToDevice(backend_, queue));
@@ -227,8 +228,13 @@ absl::Status Runner::Record(const AttentionLayer& layer, int64_t rank, RankIo& i
   if (case_.lse != LseKind::kNone) {
     ASSIGN_OR_RETURN(views.lse, io.lse.ToDevice(backend_, queue));
   }
-  ASSIGN_OR_RETURN(views.cache, cache.ToDevice(backend_, queue));
-  return layer.Forward(queue, *io.step, views);
+  views.cache = cache;
+  return layer.Forward(queue, step, views);
+}
+
+absl::Status Runner::Fetch(RankIo& io, Queue& queue) const {
+  RETURN_IF_ERROR(io.out.FromDevice(queue));
+  return case_.lse == LseKind::kNone ? absl::OkStatus() : io.lse.FromDevice(queue);
 }
 
 absl::Status Runner::CheckPadding(int64_t row, int64_t rank, const RankIo& io) const {
@@ -276,39 +282,77 @@ absl::Status Runner::Collect(const std::vector<RankRow>& rows, int64_t rank, con
   return absl::OkStatus();
 }
 
-absl::Status Runner::RunRank(const AttentionLayer& layer, int64_t rank) {
-  const std::vector<RankRow> rows = RowsOf(rank);
-  RankIo io = MakeIo(rows);
-  ASSIGN_OR_RETURN(CacheImage cache, ContextImage());
-  ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, backend_.CreateQueue());
-  RETURN_IF_ERROR(Record(layer, rank, io, cache, *queue));
-  RETURN_IF_ERROR(io.out.FromDevice(*queue));
-  if (case_.lse != LseKind::kNone) RETURN_IF_ERROR(io.lse.FromDevice(*queue));
+void Runner::AddWrittenTo(CacheImage& cache) const {
   for (const RankRow& row : WrittenRows()) {
     if (row.request < 0) continue;
     cache.SetKey(Slot(row.request, row.position), KeyRow(case_, row.request, row.position));
     cache.SetValue(Slot(row.request, row.position), ValueRow(case_, row.request, row.position));
   }
+}
+
+// Step buffers for exactly these plans, with poison in the workspace.
+absl::StatusOr<std::unique_ptr<StepBuffers>> MakeStep(
+    Backend& backend, Queue& queue, const std::vector<std::shared_ptr<const Plan>>& plans) {
+  StepLimits limits;
+  const auto raise = [](int64_t& limit, int64_t need) { limit = std::max(limit, need); };
+  const auto count = [](const auto& values) { return static_cast<int64_t>(values.size()); };
+  for (const std::shared_ptr<const Plan>& plan : plans) {
+    raise(limits.max_slots, count(plan->slots()));
+    raise(limits.max_blocks, count(plan->blocks()));
+    raise(limits.max_tiles, count(plan->tiles()));
+    raise(limits.max_decode_rows, count(plan->decode_rows()));
+    raise(limits.max_decode_splits, count(plan->decode_splits()));
+    raise(limits.workspace_bytes, plan->workspace_bytes());
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<StepBuffers> step,
+                   StepBuffers::Create(backend.shared_from_this(), limits));
+  RETURN_IF_ERROR(step->Update(queue, plans.front()));
+  const int64_t workspace = plans.front()->workspace_bytes();
+  if (workspace > 0) {
+    RETURN_IF_ERROR(queue.Fill(step->tables().workspace.address(), workspace, kPoison));
+  }
+  return step;
+}
+
+absl::Status Runner::RunRank(const AttentionLayer& layer, int64_t rank) {
+  const std::vector<RankRow> rows = RowsOf(rank);
+  RankIo io = MakeIo(rows);
+  ASSIGN_OR_RETURN(CacheImage cache, ContextImage());
+  ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, backend_.CreateQueue());
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan, MakePlan(layer, rank));
+  ASSIGN_OR_RETURN(const std::unique_ptr<StepBuffers> step, MakeStep(backend_, *queue, {plan}));
+  ASSIGN_OR_RETURN(const KvCacheView view, cache.ToDevice(backend_, *queue));
+  RETURN_IF_ERROR(Record(layer, *step, view, io, *queue));
+  RETURN_IF_ERROR(Fetch(io, *queue));
+  AddWrittenTo(cache);
   const absl::Status written = cache.CheckDevice(*queue);
   if (!written.ok()) return Broken("rank ", rank, ": ", written.message());
   return Collect(rows, rank, io);
 }
 
-absl::StatusOr<AttentionOutput> Runner::Run() {
+absl::Status Runner::Prepare(const AttentionCase& lengths) {
   ASSIGN_OR_RETURN(layout_, case_.Layout());
+  AssignBlocks(lengths);
+  RETURN_IF_ERROR(BuildMetadata());
+  ResetOutput();
+  return absl::OkStatus();
+}
+
+void Runner::ResetOutput() {
+  const int64_t rows = case_.num_rows();
+  const int64_t out_bytes = rows * case_.heads * case_.head_size * SizeOf(case_.dtype);
+  output_.out.assign(static_cast<size_t>(out_bytes), 0);
+  if (case_.lse != LseKind::kNone)
+    output_.lse.assign(static_cast<size_t>(rows * case_.heads * 4), 0);
+  have_row_.assign(static_cast<size_t>(rows), false);
+}
+
+absl::StatusOr<AttentionOutput> Runner::Run() {
+  RETURN_IF_ERROR(Prepare(case_));
   ASSIGN_OR_RETURN(const AttentionLayer layer,
                    AttentionLayer::Create(backend_.shared_from_this(), case_.Spec(), layout_));
-  AssignBlocks();
-  RETURN_IF_ERROR(BuildMetadata());
-  const int64_t rows = case_.num_rows();
-  output_.out.resize(
-      static_cast<size_t>(rows * case_.heads * case_.head_size * SizeOf(case_.dtype)));
-  if (case_.lse != LseKind::kNone) {
-    output_.lse.resize(static_cast<size_t>(rows * case_.heads * 4));
-  }
-  have_row_.assign(static_cast<size_t>(rows), false);
   for (int64_t rank = 0; rank < case_.pcp; ++rank) RETURN_IF_ERROR(RunRank(layer, rank));
-  for (int64_t token = 0; token < rows; ++token) {
+  for (size_t token = 0; token < have_row_.size(); ++token) {
     if (!have_row_[token]) return Broken("no rank has token ", token);
   }
   return std::move(output_);
@@ -318,6 +362,51 @@ absl::StatusOr<AttentionOutput> Runner::Run() {
 
 absl::StatusOr<AttentionOutput> RunAttention(Backend& backend, const AttentionCase& c) {
   return Runner(backend, c).Run();
+}
+
+absl::StatusOr<AttentionSteps> RunAttentionSteps(Backend& backend, const AttentionCase& c) {
+  AttentionSteps steps;
+  steps.cases[0] = steps.cases[1] = c;
+  for (size_t i = 0; i < c.requests.size(); ++i) {
+    const int64_t first = (c.requests[i].new_tokens + 1) / 2;
+    steps.cases[0].requests[i].new_tokens = first;
+    steps.cases[1].requests[i].context += first;
+    steps.cases[1].requests[i].new_tokens -= first;
+  }
+  Runner runners[] = {Runner(backend, steps.cases[0]), Runner(backend, steps.cases[1])};
+  for (Runner& runner : runners) RETURN_IF_ERROR(runner.Prepare(c));
+  ASSIGN_OR_RETURN(
+      const AttentionLayer layer,
+      AttentionLayer::Create(backend.shared_from_this(), c.Spec(), runners[0].layout()));
+  ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, backend.CreateQueue());
+  std::vector<std::shared_ptr<const Plan>> plans;
+  for (const Runner& runner : runners) {
+    ASSIGN_OR_RETURN(plans.emplace_back(), runner.MakePlan(layer, 0));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<StepBuffers> step, MakeStep(backend, *queue, plans));
+  ASSIGN_OR_RETURN(CacheImage context, runners[0].ContextImage());
+  CacheImage caches[] = {context, context};
+  Runner::RankIo io[2][2];
+  KvCacheView views[2];
+  for (int s = 0; s < 2; ++s) {
+    RETURN_IF_ERROR(step->Update(*queue, plans[s]));
+    for (int l = 0; l < 2; ++l) {
+      if (s == 0) {
+        ASSIGN_OR_RETURN(views[l], caches[l].ToDevice(backend, *queue));
+      }
+      io[s][l] = runners[s].MakeIo(runners[s].RowsOf(0));
+      RETURN_IF_ERROR(runners[s].Record(layer, *step, views[l], io[s][l], *queue));
+    }
+  }
+  for (int s = 0; s < 2; ++s) {
+    for (int l = 0; l < 2; ++l) {
+      runners[s].ResetOutput();
+      RETURN_IF_ERROR(runners[s].Fetch(io[s][l], *queue));
+      RETURN_IF_ERROR(runners[s].Collect(runners[s].RowsOf(0), 0, io[s][l]));
+      steps.outputs[s][l] = runners[s].output();
+    }
+  }
+  return steps;
 }
 
 }  // namespace weft::testing

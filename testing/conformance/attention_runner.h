@@ -26,6 +26,16 @@ struct AttentionOutput {
 // broken, with the case. UNIMPLEMENTED: the backend does not support it.
 absl::StatusOr<AttentionOutput> RunAttention(Backend& backend, const AttentionCase& c);
 
+// `c` (of one rank) as an engine would run it in two steps of two alike layers: one queue, one
+// StepBuffers, all recorded before anything is submitted. So every table and the workspace are
+// written again while the device may still read them, and the second step reads keys that the first
+// one has written.
+struct AttentionSteps {
+  AttentionCase cases[2];         // what each step is, alone
+  AttentionOutput outputs[2][2];  // [step][layer]
+};
+absl::StatusOr<AttentionSteps> RunAttentionSteps(Backend& backend, const AttentionCase& c);
+
 }  // namespace weft::testing
 
 #endif  // WEFT_TESTING_CONFORMANCE_ATTENTION_RUNNER_H_

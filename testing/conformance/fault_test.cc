@@ -72,6 +72,7 @@ constexpr NamedFault kFaults[] = {
     {Fault::kEagerCopy, "eager_copy", "queue"},
     {Fault::kShortCopy, "short_copy", "queue"},
     {Fault::kShortFill, "short_fill", "queue"},
+    {Fault::kStaleTables, "stale_tables", "steps"},
 };
 
 std::shared_ptr<Backend> Mutant(Fault fault) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/conformance/mutant_backend.h"
 
+#include <set>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -24,6 +25,8 @@ class MutantQueue : public Queue {
 
  protected:
   absl::Status DoCopyFromHost(uint64_t destination, absl::Span<const uint8_t> source) override {
+    const bool first = written_.insert(destination).second;
+    if (fault_ == Fault::kStaleTables && !first) return absl::OkStatus();
     RETURN_IF_ERROR(queue_->CopyFromHost(destination, source));
     return fault_ == Fault::kEagerCopy ? queue_->Submit() : absl::OkStatus();
   }
@@ -62,6 +65,7 @@ class MutantQueue : public Queue {
   std::shared_ptr<Backend> reference_;
   std::unique_ptr<Queue> queue_;
   Fault fault_;
+  std::set<uint64_t> written_;
 };
 
 class MutantBackend : public Backend {

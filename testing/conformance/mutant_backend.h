@@ -71,6 +71,7 @@ enum class Fault : int {
   kEagerCopy,
   kShortCopy,
   kShortFill,
+  kStaleTables,  // what the host writes a second time to an address does not arrive
 };
 
 // `reference` is reference:0. Everything lives as long as it is used.

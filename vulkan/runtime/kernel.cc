@@ -2,6 +2,7 @@
 #include "vulkan/runtime/kernel.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <string>
 
@@ -12,6 +13,8 @@
 
 namespace weft::vulkan {
 namespace {
+
+std::atomic<int64_t> total_pipeline_count{0};
 
 absl::Status CheckLimits(const char* name, const SpirvInfo& info, uint32_t subgroup_size,
                          const DeviceLimits& limits) {
@@ -52,6 +55,8 @@ absl::StatusOr<uint32_t> ChooseSubgroupSize(const KernelKey& key, const DeviceLi
 }
 
 }  // namespace
+
+int64_t TotalPipelineCount() { return total_pipeline_count.load(); }
 
 KernelCache::KernelCache(const Device& device) : device_(device) {}
 
@@ -103,6 +108,7 @@ absl::StatusOr<const Kernel*> KernelCache::Get(const KernelKey& key) {
     entry->kernel = std::make_unique<Kernel>(key.module, pipeline);
     absl::MutexLock lock(&mutex_);
     ++count_;
+    ++total_pipeline_count;
   }
   return entry->kernel.get();
 }

@@ -53,6 +53,9 @@ class Kernel {
   VkPipeline pipeline_;
 };
 
+// Pipelines created in this process, on all devices.
+int64_t TotalPipelineCount();
+
 // Thread-safe.
 class KernelCache {
  public:
