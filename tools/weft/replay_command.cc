@@ -152,11 +152,8 @@ int RunEngine(const Flags& flags, const Options& options, const std::vector<Trac
   absl::StatusOr<std::unique_ptr<replay::Engine>> engine =
       replay::Engine::Create(config, backend, workload);
   if (!engine.ok()) {
-    const bool memory = engine.status().code() == absl::StatusCode::kResourceExhausted;
-    return Report({kFailed, absl::StrCat(engine.status().message(),
-                                         memory ? " (fewer --layers or ranks, or a smaller --scale,"
-                                                  " need less memory)"
-                                                : "")});
+    const bool input = engine.status().code() == absl::StatusCode::kOutOfRange;
+    return Report({input ? kUsage : kFailed, std::string(engine.status().message())});
   }
   absl::StatusOr<replay::RunStats> stats = absl::UnknownError("");
   {
