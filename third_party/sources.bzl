@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources that are not in the Bazel Central Registry."""
 
 def _glslang_impl(rctx):

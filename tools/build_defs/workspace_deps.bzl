@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dependencies, for builds that use WORKSPACE instead of Bazel modules (Bazel 7 and 8)."""
 
 load("@bazel_tools//tools/build_defs/repo:http.bzl", "http_archive")

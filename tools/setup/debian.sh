@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Debian packages for private use: they are downloaded and unpacked, never installed, so none of this
-# needs root. Sourced by the set-up scripts; also as a command, for install_deps.py:
+# Debian packages for private use: downloaded and unpacked, never installed, so none of this needs
+# root. Sourced by the set-up scripts; also as a command, for install_deps.py:
 #   debian.sh fetch FOLDER SUITES source|binary PACKAGE    prints the downloaded file and its suite
 
 say() { echo "weft set-up: $*" >&2; }
@@ -49,6 +49,7 @@ private_apt() {
 }
 
 # fetch_package FOLDER SUITES source|binary PACKAGE: from the first of the suites that really has it.
+# Prints the file and its suite.
 fetch_package() {
   local folder=$1 suites=$2 kind=$3 package=$4 suite file how=(download)
   [[ $kind == binary ]] || how=(source --download-only --tar-only)
@@ -66,7 +67,7 @@ fetch_package() {
   return 1
 }
 
-# host_tool COMMAND PACKAGE: makes sure that the command is there.
+# host_tools COMMAND=PACKAGE...: makes sure that the commands are there; the only step that may need root.
 host_tools() {
   local pair missing=()
   for pair in "$@"; do command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}"); done
@@ -90,10 +91,3 @@ private_patchelf() {
   fi
   PATH=$folder/usr/bin:$PATH
 }
-
-if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
-  set -euo pipefail
-  [[ ${1:-} == fetch && $# == 5 ]] || die "usage: debian.sh fetch FOLDER SUITES source|binary PACKAGE"
-  shift
-  fetch_package "$@"
-fi

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes @local_cuda: a CUDA toolkit, or an empty stand-in where none is to be had.
 
 By default the toolkit is hermetic: wheels pinned by version and hash (wheels.bzl), which pip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules for CUDA: cuda_library compiles kernels, gpu_test runs on a device."""
 
 load("@rules_cc//cc:cc_test.bzl", "cc_test")

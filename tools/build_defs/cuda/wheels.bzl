@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The CUDA toolkit as wheels: what together holds nvcc, its back end, the headers and the runtime.
 
 Each is NVIDIA's package of that name for x86_64 Linux, under NVIDIA's licence, and is only used to

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """glsl_shader: GLSL to SPIR-V to a C++ array."""
 
 load("@rules_cc//cc:cc_library.bzl", "cc_library")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a target needs to find the software Vulkan device among its runfiles."""
 
 # For data.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The module extension that declares @software_vulkan."""
 
 load(":software_vulkan.bzl", "software_vulkan")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """@software_vulkan: a Vulkan device in software (Mesa's lavapipe), with a loader and a validation layer.
 
 tools/setup/install_vulkan.sh makes the folder, ./bazelw names it by --repo_env=WEFT_SOFTWARE_VULKAN.
