@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Debian packages for private use: downloaded and unpacked, never installed, so none of this needs
-# root. Sourced by the set-up scripts; also as a command, for install_deps.py:
-#   debian.sh fetch FOLDER SUITES source|binary PACKAGE    prints the downloaded file and its suite
+# root. Sourced by the set-up scripts.
 
 say() { echo "weft set-up: $*" >&2; }
 die() { say "error: $*"; exit 1; }
