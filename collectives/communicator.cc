@@ -27,17 +27,10 @@ bool Overlap(const TensorView& a, const TensorView& b) {
          b.address() < a.address() + static_cast<uint64_t>(a.span_bytes());
 }
 
-// Queue keeps its allocations for those who derive from it.
-struct QueueMemory : Queue {
-  static const AddressMap& Of(const Queue& queue) { return (queue.*(&QueueMemory::allocations))(); }
-};
-
 }  // namespace
 
 Communicator::Communicator(int64_t rank, int64_t world_size)
     : rank_(rank), world_size_(world_size) {}
-
-const AddressMap& Communicator::MemoryOf(const Queue& queue) { return QueueMemory::Of(queue); }
 
 void Communicator::SetStep(uint64_t step, uint64_t fingerprint) {
   step_ = step;
@@ -141,7 +134,7 @@ absl::Status Communicator::CheckView(const Queue& queue, CollectiveKind kind, st
   if (!view.empty() && !view.contiguous()) {
     return Invalid(kind, name, " ", view.ToString(), " is not contiguous");
   }
-  const absl::Status memory = MemoryOf(queue).Check(view.address(), view.span_bytes());
+  const absl::Status memory = queue.allocations().Check(view.address(), view.span_bytes());
   if (memory.ok()) return memory;
   return absl::Status(memory.code(), absl::StrCat(Name(kind), ": ", name, ": ", memory.message()));
 }

@@ -124,10 +124,6 @@ class Communicator {
   virtual void DoAbort(const absl::Status& failure) = 0;
   virtual absl::Status DoStatus() const = 0;
 
-  // The allocations of the queue's backend. Two queues can reach each other's memory exactly if
-  // these are the same object: two backend objects of one device do not share addresses.
-  static const AddressMap& MemoryOf(const Queue& queue);
-
  private:
   absl::Status CheckView(const Queue& queue, CollectiveKind kind, std::string_view name,
                          const TensorView& view) const;

@@ -72,7 +72,7 @@ RendezvousPost InProcessCommunicator::Describe(const Call& call, const Queue* qu
   post.dtype = call.send.dtype();
   post.root = call.root;
   post.address = call.send.address();
-  if (queue != nullptr) post.memory = &MemoryOf(*queue);
+  if (queue != nullptr) post.memory = &queue->allocations();
   post.lends = post.elements > 0 && !Reduces(call);
   return post;
 }

@@ -119,6 +119,9 @@ class Queue {
   virtual std::vector<OpTime> TakeOpTimes() = 0;
 
   DeviceId device() const { return device_; }
+  // The live allocations of the backend. Two queues reach each other's memory exactly if these are
+  // the same object: two backend objects of one device do not share addresses.
+  const AddressMap& allocations() const { return *allocations_; }
 
  protected:
   // `allocations` must outlive the queue.
@@ -133,8 +136,6 @@ class Queue {
   virtual absl::Status DoReshapeAndCache(const ReshapeAndCacheArgs& args) = 0;
   virtual absl::Status DoAttention(const AttentionArgs& args) = 0;
   virtual absl::Status DoGatherRows(const GatherRowsArgs& args) = 0;
-
-  const AddressMap& allocations() const { return *allocations_; }
 
  private:
   DeviceId device_;

@@ -58,6 +58,35 @@ absl::Status RunGather(Queue& queue, Arena& arena, const TensorView& source) {
   return queue.GatherRows(gather);
 }
 
+absl::StatusOr<KvCacheView> MakeCache(Queue& queue, Arena& arena, const KvCacheLayout& layout) {
+  const int64_t segment_bytes = kBlocks / 2 * layout.bytes_per_block();
+  std::vector<KvSegment> segments(2);
+  for (KvSegment& segment : segments) {
+    ASSIGN_OR_RETURN(segment.key_base, arena.Take(segment_bytes));
+    RETURN_IF_ERROR(queue.Fill(segment.key_base, segment_bytes, 0));
+    segment.value_base =
+        segment.key_base + static_cast<uint64_t>(layout.value_offset() * SizeOf(layout.dtype()));
+    segment.num_blocks = kBlocks / 2;
+  }
+  return KvCacheView::Create(layout, queue.device(), segments);
+}
+
+// Queries, keys and values of 0.
+absl::StatusOr<AttentionIo> MakeIo(Queue& queue, Arena& arena, const KvCacheLayout& layout) {
+  AttentionIo io;
+  ASSIGN_OR_RETURN(io.cache, MakeCache(queue, arena, layout));
+  ASSIGN_OR_RETURN(io.query, arena.Rows(layout.dtype(), 41, kHeads));
+  ASSIGN_OR_RETURN(io.key, arena.Rows(layout.dtype(), 41, kKvHeads));
+  ASSIGN_OR_RETURN(io.value, arena.Rows(layout.dtype(), 41, kKvHeads));
+  ASSIGN_OR_RETURN(io.out, arena.Rows(layout.dtype(), 41, kHeads));
+  ASSIGN_OR_RETURN(uint64_t lse, arena.Take(41 * kHeads * 4));
+  ASSIGN_OR_RETURN(io.lse, TensorView::Contiguous(lse, DType::kF32, {41, kHeads}, queue.device()));
+  for (const TensorView& view : {io.query, io.key, io.value}) {
+    RETURN_IF_ERROR(queue.Fill(view.address(), view.span_bytes(), 0));
+  }
+  return io;
+}
+
 absl::Status RunStep(const std::shared_ptr<Backend>& backend, DType dtype) {
   AttentionSpec spec;
   spec.num_heads = kHeads;
@@ -67,8 +96,8 @@ absl::Status RunStep(const std::shared_ptr<Backend>& backend, DType dtype) {
   ASSIGN_OR_RETURN(KvCacheLayout layout,
                    KvCacheLayout::Nhd(dtype, kBlockSize, kKvHeads, kHeadSize));
   ASSIGN_OR_RETURN(AttentionLayer layer, AttentionLayer::Create(backend, spec, layout));
-  ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, backend->CreateQueue());
   Arena arena(*backend);
+  ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, backend->CreateQueue());
 
   // The decode sees 600 keys: two granules, and so a merge.
   std::vector<int32_t> blocks(kBlocks);
@@ -82,28 +111,7 @@ absl::Status RunStep(const std::shared_ptr<Backend>& backend, DType dtype) {
   ASSIGN_OR_RETURN(StepLimits limits, StepLimits::For(spec, layout, 1, 64, 2, 1024, 4));
   ASSIGN_OR_RETURN(std::unique_ptr<StepBuffers> step, StepBuffers::Create(backend, limits));
 
-  const int64_t segment_bytes = kBlocks / 2 * layout.bytes_per_block();
-  std::vector<KvSegment> segments(2);
-  for (KvSegment& segment : segments) {
-    ASSIGN_OR_RETURN(segment.key_base, arena.Take(segment_bytes));
-    RETURN_IF_ERROR(queue->Fill(segment.key_base, segment_bytes, 0));
-    segment.value_base =
-        segment.key_base + static_cast<uint64_t>(layout.value_offset() * SizeOf(dtype));
-    segment.num_blocks = kBlocks / 2;
-  }
-  AttentionIo io;
-  ASSIGN_OR_RETURN(io.cache, KvCacheView::Create(layout, backend->device(), segments));
-  ASSIGN_OR_RETURN(io.query, arena.Rows(dtype, 41, kHeads));
-  ASSIGN_OR_RETURN(io.key, arena.Rows(dtype, 41, kKvHeads));
-  ASSIGN_OR_RETURN(io.value, arena.Rows(dtype, 41, kKvHeads));
-  ASSIGN_OR_RETURN(io.out, arena.Rows(dtype, 41, kHeads));
-  ASSIGN_OR_RETURN(uint64_t lse, arena.Take(41 * kHeads * 4));
-  ASSIGN_OR_RETURN(io.lse,
-                   TensorView::Contiguous(lse, DType::kF32, {41, kHeads}, backend->device()));
-  for (const TensorView& view : {io.query, io.key, io.value}) {
-    RETURN_IF_ERROR(queue->Fill(view.address(), view.span_bytes(), 0));
-  }
-
+  ASSIGN_OR_RETURN(AttentionIo io, MakeIo(*queue, arena, layout));
   ASSIGN_OR_RETURN(const int64_t pipelines, PipelineCount(*backend));
   for (int round = 0; round < 2; ++round) {
     RETURN_IF_ERROR(step->Update(*queue, plan));
@@ -112,10 +120,10 @@ absl::Status RunStep(const std::shared_ptr<Backend>& backend, DType dtype) {
   }
   std::vector<float> lses(41 * kHeads);
   RETURN_IF_ERROR(queue->CopyToHost(
-      {reinterpret_cast<uint8_t*>(lses.data()), lses.size() * sizeof(float)}, lse));
+      {reinterpret_cast<uint8_t*>(lses.data()), lses.size() * sizeof(float)}, io.lse.address()));
   RETURN_IF_ERROR(queue->Submit());
   RETURN_IF_ERROR(queue->Wait(absl::Now() + absl::Seconds(120)));
-  // Queries and keys of 0: the LSE is the logarithm of the number of keys.
+  // Keys of 0: the LSE is the logarithm of the number of keys.
   EXPECT_NEAR(lses.front(), 6.3969297f, 1e-4f);  // ln 600
   EXPECT_NEAR(lses.back(), 3.8501476f, 1e-4f);   // ln 47
   EXPECT_EQ(PipelineCount(*backend).value_or(-1), pipelines) << "compiled after Prepare";

@@ -21,6 +21,9 @@ constexpr const char* kCases[] = {
     "attention dtype=f32 heads=8/2 d=128 block=16 q=1,5,9 ctx=32,35,49 kinds=d,p,p seed=5",
     "attention dtype=bf16 heads=4/1 d=64 block=16 q=1,1,1,1,16,1,33,1 ctx=16,63,128,0,64,30,0,199 "
     "kinds=d,d,d,p,p,d,p,d",
+    // Long enough for the rounding of naive sums to be seen.
+    "attention dtype=f32 heads=1/1 d=64 block=16 q=2,1 ctx=70000,70000 kinds=p,d seed=5",
+    "attention dtype=f16 heads=1/1 d=64 block=16 q=2,1 ctx=70000,70000 kinds=p,d seed=6",
     // Prefills before decodes, a decode of several tokens, requests without new tokens.
     "attention dtype=f16 heads=4/2 d=64 q=7,1,3,0,2,0 ctx=0,20,5,33,17,0 kinds=p,d,d,d,d,p",
     "attention dtype=f16 heads=4/2 d=64 q=0,0 ctx=5,0 kinds=d,p",

@@ -7,6 +7,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "collectives/in_process.h"
 #include "core/attention_layer.h"
@@ -24,6 +25,24 @@ int64_t LongestRequest(const Workload& workload) {
     longest = std::max(longest, request.total_length());
   }
   return longest;
+}
+
+// Before anything is sized by it: a request of a billion tokens must not take the host's memory.
+absl::Status CheckCachesFit(const EngineConfig& config, const KvCacheLayout& layout,
+                            const DeviceInfo& device, const Workload& workload) {
+  const double bytes = static_cast<double>(config.scheduler.num_blocks) *
+                       static_cast<double>(layout.bytes_per_block()) *
+                       static_cast<double>(config.num_layers * config.world_size);
+  if (device.memory_bytes == 0 || bytes <= static_cast<double>(device.memory_bytes)) {
+    return absl::OkStatus();
+  }
+  constexpr double kGibibyte = 1 << 30;
+  return absl::OutOfRangeError(absl::StrFormat(
+      "the longest request has %d tokens: caches of %d blocks for %d layers on %d ranks need %.1f "
+      "GiB, and %s has %.1f; a smaller --scale, fewer --layers or ranks need less",
+      LongestRequest(workload), config.scheduler.num_blocks, config.num_layers, config.world_size,
+      bytes / kGibibyte, ToString(device.id),
+      static_cast<double>(device.memory_bytes) / kGibibyte));
 }
 
 int64_t AllTokens(const Workload& workload) {
@@ -60,12 +79,13 @@ Engine::~Engine() = default;
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config,
                                                        std::shared_ptr<Backend> backend,
                                                        const Workload& workload) {
-  ASSIGN_OR_RETURN(Scheduler scheduler, Scheduler::Create(workload, config.scheduler));
-  auto engine = std::unique_ptr<Engine>(new Engine(config, workload, std::move(scheduler)));
   const AttentionSpec spec = config.preset.Spec();
   ASSIGN_OR_RETURN(const KvCacheLayout layout,
                    KvCacheLayout::Nhd(spec.kv_dtype, config.scheduler.block_size,
                                       spec.num_kv_heads, spec.head_size));
+  RETURN_IF_ERROR(CheckCachesFit(config, layout, backend->info(), workload));
+  ASSIGN_OR_RETURN(Scheduler scheduler, Scheduler::Create(workload, config.scheduler));
+  auto engine = std::unique_ptr<Engine>(new Engine(config, workload, std::move(scheduler)));
   ASSIGN_OR_RETURN(const AttentionLayer layer, AttentionLayer::Create(backend, spec, layout));
   engine->content_ = std::make_unique<Content>(workload, spec, config.scheduler.block_size,
                                                config.num_layers, config.seed);

@@ -56,8 +56,8 @@ using ProgressCallback = std::function<void(int64_t tokens_done, int64_t tokens_
 
 class Engine {
  public:
-  // Opens everything: slow. `workload` must outlive the engine. The errors of Scheduler::Create and
-  // of the backend.
+  // Opens everything: slow. `workload` must outlive the engine. OUT_OF_RANGE: the caches are larger
+  // than the device's memory. The errors of Scheduler::Create and of the backend.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineConfig& config,
                                                         std::shared_ptr<Backend> backend,
                                                         const Workload& workload);

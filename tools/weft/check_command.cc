@@ -51,15 +51,19 @@ int Run(const Flags& flags, const Arguments& arguments) {
 
 }  // namespace
 
-Runner AddCheck(CLI::App& app, const Arguments& arguments, CLI::App** command) {
+Command CheckCommand(const Arguments& arguments) {
   auto flags = std::make_shared<Flags>();
-  *command = app.add_subcommand("check", "Judge a backend by golden cases");
-  CLI::App& self = **command;
-  self.add_option("--golden", flags->golden, "directory with manifest.json")->required();
-  self.add_option("--backend", flags->backend, "cuda, vulkan, reference; vulkan:1, vulkan:llvmpipe")
-      ->required();
-  self.footer("Example: weft check --golden=testing/golden --backend=vulkan");
-  return [flags, &arguments] { return Run(*flags, arguments); };
+  Command command;
+  command.name = "check";
+  command.description = "Judge a backend by golden cases";
+  command.flags = {
+      {"--golden", "directory with manifest.json", &flags->golden, nullptr, /*required=*/true},
+      {"--backend", "cuda, vulkan, reference; vulkan:1, vulkan:llvmpipe", &flags->backend, nullptr,
+       true},
+  };
+  command.footer = "Example: weft check --golden=testing/golden --backend=vulkan";
+  command.run = [flags, &arguments] { return Run(*flags, arguments); };
+  return command;
 }
 
 }  // namespace weft::cli

@@ -81,6 +81,8 @@ mkdir -p folder
 expect 2 "cannot read the trace folder: it is a directory" replay --trace=folder
 head -c 4096 /dev/zero >binary
 expect 2 "binary:1: neither Mooncake JSONL nor an Azure CSV" replay --trace=binary
+printf 'TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,1000000000,9\n' >huge.csv
+expect 2 "the longest request has 1000000009 tokens" replay --trace=huge.csv --scale=1
 
 # ---- A replay: one JSON object, the same digest for every number of ranks
 for i in {0..11}; do echo "${line/ 0,/ $((i * 1000)),}"; done >same.jsonl

@@ -62,31 +62,6 @@ absl::StatusOr<std::vector<int64_t>> Arguments::IntList(std::string_view flag,
   return numbers;
 }
 
-std::string Arguments::Explain(const CLI::ParseError& error) const {
-  const std::string said = error.what();
-  const auto code = static_cast<CLI::ExitCodes>(error.get_exit_code());
-  if (code == CLI::ExitCodes::ExtrasError) {
-    return absl::StrCat("unknown argument ", replay::Shown(said.substr(said.rfind(": ") + 2)));
-  }
-  if (code == CLI::ExitCodes::RequiredError && absl::StrContains(said, "subcommand")) {
-    if (tokens_.empty()) return "a command is needed; weft --help lists them";
-    return absl::StrCat("no such command: ", replay::Shown(tokens_.front()));
-  }
-  for (const std::string& token : tokens_) {
-    if (!absl::StartsWith(token, "--")) continue;
-    const std::string name = token.substr(0, token.find('='));
-    if (name.size() == 2 || !absl::StrContains(said, name.substr(2))) continue;
-    if (absl::StrContains(said, "flag override")) {
-      return absl::StrCat(replay::Shown(token), ": takes no value");
-    }
-    if (absl::StrContains(said, "missing")) return absl::StrCat(replay::Shown(token), ": no value");
-    if (absl::StrContains(said, "At Most 1")) {
-      return absl::StrCat(AsTyped(name), ": given more than once");
-    }
-  }
-  return replay::Shown(said);
-}
-
 absl::Status CheckBackendName(std::string_view name, bool allow_auto) {
   if (allow_auto && name == "auto") return absl::OkStatus();
   const std::string_view kind = name.substr(0, name.find(':'));

@@ -12,7 +12,6 @@
 #include <string_view>
 #include <vector>
 
-#include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/backend.h"
@@ -53,8 +52,7 @@ class Arguments {
   absl::StatusOr<std::vector<int64_t>> IntList(std::string_view flag, const std::string& value,
                                                int64_t low, int64_t high) const;
 
-  // One line for what CLI11 found wrong.
-  std::string Explain(const CLI::ParseError& error) const;
+  const std::vector<std::string>& tokens() const { return tokens_; }
 
  private:
   std::vector<std::string> tokens_;
@@ -70,13 +68,28 @@ ExitCode CodeForBackendError(const absl::Status& status);
 // `path` as the user meant it: `bazel run` starts a program elsewhere.
 std::string ResolvePath(const std::string& path);
 
-// A sub-command: declares itself and its flags, and returns what runs it, to be called after
-// parsing. It returns the exit code. `arguments` outlives it.
-using Runner = std::function<int()>;
-Runner AddReplay(CLI::App& app, const Arguments& arguments, CLI::App** command);
-Runner AddInfo(CLI::App& app, const Arguments& arguments, CLI::App** command);
-Runner AddCheck(CLI::App& app, const Arguments& arguments, CLI::App** command);
-Runner AddPartition(CLI::App& app, const Arguments& arguments, CLI::App** command);
+// A flag of a sub-command: --NAME=TEXT, or --NAME alone where `given` is set.
+struct Flag {
+  std::string name;  // with its dashes
+  std::string help;
+  std::string* value = nullptr;
+  bool* given = nullptr;
+  bool required = false;
+};
+
+// A sub-command. What its flags point to belongs to `run`, which is called after parsing and
+// returns the exit code. main.cc alone knows the library that parses: it is slow to compile.
+struct Command {
+  std::string name, description, footer;
+  std::vector<Flag> flags;
+  std::function<int()> run;
+};
+
+// `arguments` must outlive the command.
+Command ReplayCommand(const Arguments& arguments);
+Command InfoCommand(const Arguments& arguments);
+Command CheckCommand(const Arguments& arguments);
+Command PartitionCommand(const Arguments& arguments);
 
 }  // namespace weft::cli
 

@@ -88,13 +88,14 @@ int Run(const Flags& flags) {
 
 }  // namespace
 
-Runner AddInfo(CLI::App& app, const Arguments&, CLI::App** command) {
+Command InfoCommand(const Arguments&) {
   auto flags = std::make_shared<Flags>();
-  *command = app.add_subcommand("info", "Show devices, their limits, and why a backend is absent");
-  (*command)
-      ->add_flag("--json", flags->json, "one JSON object on stdout")
-      ->disable_flag_override();
-  return [flags] { return Run(*flags); };
+  Command command;
+  command.name = "info";
+  command.description = "Show devices, their limits, and why a backend is absent";
+  command.flags = {{"--json", "one JSON object on stdout", nullptr, &flags->json}};
+  command.run = [flags] { return Run(*flags); };
+  return command;
 }
 
 }  // namespace weft::cli

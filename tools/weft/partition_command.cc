@@ -89,19 +89,23 @@ int Run(const Flags& flags, const Arguments& arguments) {
 
 }  // namespace
 
-Runner AddPartition(CLI::App& app, const Arguments& arguments, CLI::App** command) {
+Command PartitionCommand(const Arguments& arguments) {
   auto flags = std::make_shared<Flags>();
-  *command = app.add_subcommand("partition", "Show which rank computes which rows of a step");
-  CLI::App& self = **command;
-  self.add_option("--pcp", flags->pcp, "ranks")->required();
-  self.add_option("--threshold", flags->threshold, "most new tokens of a decode (1)");
-  self.add_option("--tokens", flags->tokens, "new tokens of each request: 1,5,8")->required();
-  self.add_option("--computed", flags->computed, "computed tokens of each request (all 0)");
-  self.add_flag("--json", flags->json, "one JSON object on stdout")->disable_flag_override();
-  self.footer(
+  Command command;
+  command.name = "partition";
+  command.description = "Show which rank computes which rows of a step";
+  command.flags = {
+      {"--pcp", "ranks", &flags->pcp, nullptr, /*required=*/true},
+      {"--threshold", "most new tokens of a decode (1)", &flags->threshold},
+      {"--tokens", "new tokens of each request: 1,5,8", &flags->tokens, nullptr, true},
+      {"--computed", "computed tokens of each request (all 0)", &flags->computed},
+      {"--json", "one JSON object on stdout", nullptr, &flags->json},
+  };
+  command.footer =
       "Decodes (at most --threshold new tokens, and some computed) must come first.\n"
-      "Example: weft partition --pcp=2 --tokens=1,5,8 --computed=10,0,0");
-  return [flags, &arguments] { return Run(*flags, arguments); };
+      "Example: weft partition --pcp=2 --tokens=1,5,8 --computed=10,0,0";
+  command.run = [flags, &arguments] { return Run(*flags, arguments); };
+  return command;
 }
 
 }  // namespace weft::cli

@@ -152,11 +152,8 @@ int RunEngine(const Flags& flags, const Options& options, const std::vector<Trac
   absl::StatusOr<std::unique_ptr<replay::Engine>> engine =
       replay::Engine::Create(config, backend, workload);
   if (!engine.ok()) {
-    const bool memory = engine.status().code() == absl::StatusCode::kResourceExhausted;
-    return Report({kFailed, absl::StrCat(engine.status().message(),
-                                         memory ? " (fewer --layers or ranks, or a smaller --scale,"
-                                                  " need less memory)"
-                                                : "")});
+    const bool input = engine.status().code() == absl::StatusCode::kOutOfRange;
+    return Report({input ? kUsage : kFailed, std::string(engine.status().message())});
   }
   absl::StatusOr<replay::RunStats> stats = absl::UnknownError("");
   {
@@ -191,37 +188,42 @@ int Run(const Flags& flags, const Arguments& arguments) {
 
 }  // namespace
 
-Runner AddReplay(CLI::App& app, const Arguments& arguments, CLI::App** command) {
+Command ReplayCommand(const Arguments& arguments) {
   auto flags = std::make_shared<Flags>();
-  *command = app.add_subcommand("replay", "Replay a serving trace through a model's attention");
-  CLI::App& self = **command;
-  self.add_option("--trace", flags->trace,
-                  "Mooncake JSONL or Azure CSV (made up on the spot, like Mooncake's "
-                  "conversations)");
-  self.add_option("--requests", flags->requests, "replay the first N requests (200)");
-  self.add_option("--pcp", flags->pcp, "ranks that share each prefill, 1 to 64 (1)");
-  self.add_option("--backend", flags->backend,
-                  "auto, cuda, vulkan, reference; vulkan:1, vulkan:llvmpipe (auto: the first of "
-                  "cuda, vulkan, reference that supports the preset)");
   std::string presets;
   for (const Preset& preset : replay::Presets()) {
     absl::StrAppend(&presets, presets.empty() ? "" : "; ", preset.name, ": ", preset.description);
   }
-  self.add_option("--preset", flags->preset, presets + " (llama-8b)");
-  self.add_option("--layers", flags->layers, "layers to run; all cost the same (2)");
-  self.add_option("--scale", flags->scale,
-                  "shrink all lengths, above 0 and up to 1 (1 on a GPU; what ends in about a "
-                  "minute on a software device)");
-  self.add_option("--check-every", flags->check_every,
-                  "hold 64 answers of every N-th step against float64 (16)");
-  self.add_option("--seed", flags->seed, "of the made-up trace, the content and the samples (0)");
-  self.add_option("--deadline", flags->deadline, "seconds that one step may take (600)");
-  self.add_flag("--json", flags->json, "one JSON object on stdout")->disable_flag_override();
-  self.footer(
+  Command command;
+  command.name = "replay";
+  command.description = "Replay a serving trace through a model's attention";
+  command.flags = {
+      {"--trace", "Mooncake JSONL or Azure CSV (made up on the spot, like Mooncake's conversations)",
+       &flags->trace},
+      {"--requests", "replay the first N requests (200)", &flags->requests},
+      {"--pcp", "ranks that share each prefill, 1 to 64 (1)", &flags->pcp},
+      {"--backend",
+       "auto, cuda, vulkan, reference; vulkan:1, vulkan:llvmpipe (auto: the first of cuda, vulkan, "
+       "reference that supports the preset)",
+       &flags->backend},
+      {"--preset", presets + " (llama-8b)", &flags->preset},
+      {"--layers", "layers to run; all cost the same (2)", &flags->layers},
+      {"--scale",
+       "shrink all lengths, above 0 and up to 1 (1 on a GPU; what ends in about a minute on a "
+       "software device)",
+       &flags->scale},
+      {"--check-every", "hold 64 answers of every N-th step against float64 (16)",
+       &flags->check_every},
+      {"--seed", "of the made-up trace, the content and the samples (0)", &flags->seed},
+      {"--deadline", "seconds that one step may take (600)", &flags->deadline},
+      {"--json", "one JSON object on stdout", nullptr, &flags->json},
+  };
+  command.footer =
       "Examples:\n"
       "  weft replay\n"
-      "  weft replay --trace=mooncake_conversation.jsonl --requests=60 --pcp=4 --json");
-  return [flags, &arguments] { return Run(*flags, arguments); };
+      "  weft replay --trace=mooncake_conversation.jsonl --requests=60 --pcp=4 --json";
+  command.run = [flags, &arguments] { return Run(*flags, arguments); };
+  return command;
 }
 
 }  // namespace weft::cli

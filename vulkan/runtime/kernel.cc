@@ -80,13 +80,15 @@ absl::Status KernelCache::Init() {
 KernelCache::~KernelCache() {
   const DeviceApi& api = device_.api();
   if (layout_ == VK_NULL_HANDLE) return;  // nothing was made
+  std::map<Id, std::unique_ptr<Entry>> entries;
   {
     absl::MutexLock lock(&mutex_);
-    for (auto& [id, entry] : entries_) {
-      absl::MutexLock entry_lock(&entry->mutex);
-      if (entry->kernel != nullptr) {
-        api.DestroyPipeline(device_.handle(), entry->kernel->pipeline(), nullptr);
-      }
+    entries.swap(entries_);
+  }
+  for (auto& [id, entry] : entries) {
+    absl::MutexLock lock(&entry->mutex);  // never inside mutex_: Get takes them the other way round
+    if (entry->kernel != nullptr) {
+      api.DestroyPipeline(device_.handle(), entry->kernel->pipeline(), nullptr);
     }
   }
   api.DestroyPipelineCache(device_.handle(), cache_, nullptr);
@@ -174,6 +176,7 @@ absl::StatusOr<VkPipeline> KernelCache::Compile(const KernelKey& key,
 
 absl::StatusOr<std::vector<uint8_t>> KernelCache::Save() const {
   const DeviceApi& api = device_.api();
+  absl::MutexLock lock(&cache_mutex_);  // it must not grow between the two calls
   size_t size = 0;
   RETURN_IF_ERROR(ToStatus(api.GetPipelineCacheData(device_.handle(), cache_, &size, nullptr),
                            "vkGetPipelineCacheData"));

@@ -41,18 +41,21 @@ const uint kDims = CHUNKS * kChunkDims;  // of a row, in one lane
 const uint kTeams = THREADS / LANES;     // of the workgroup
 const uint kRowLanes = LANES / ROWS;     // lanes that hold logits of the same row
 const uint kLogits = KEYS / kRowLanes;   // logits of a block in one lane
+const uint kGranule = 512;               // core/plan.h
 const float kLog2E = 1.44269504088896340736;
 #define kMinusInfinity uintBitsToFloat(0xff800000u)
 
 // Lane d of a team holds pieces d, d + LANES, ... of each row.
 float query[ROWS * kDims];
-float sum[ROWS * kDims];  // of value * weight
+float sum[ROWS * kDims];  // of value * weight; f32: since the last FoldGranule
+float folded_sum[DTYPE == kF32 ? ROWS * kDims : 1];
 uint64_t chunk_offset[CHUNKS];    // bytes from a row's first element
 uint chunk_mask[CHUNKS];          // 0 where the piece lies past the row's end
 
 // The softmax of the row that this lane holds logits of.
 float row_max = kMinusInfinity;
-float row_sum = 0.0;  // of the weights; of this lane's keys only, until FinishSum
+float row_sum = 0.0;  // of the weights since FoldGranule; of this lane's keys only, until FinishSum
+float folded_row_sum = 0.0;
 int row_position = -1;        // absolute; -1: sees nothing
 
 uint lane;       // in the team
@@ -96,7 +99,10 @@ void StartTeam() {
     chunk_offset[c] = inside ? offset : 0;
     chunk_mask[c] = inside ? ~0u : 0u;
   }
-  UNROLL for (uint i = 0; i < ROWS * kDims; ++i) sum[i] = 0.0;
+  UNROLL for (uint i = 0; i < ROWS * kDims; ++i) {
+    sum[i] = 0.0;
+    if (DTYPE == kF32) folded_sum[i] = 0.0;
+  }
 }
 
 void LoadQuery(uint slot, uint row, uint head) {
@@ -241,6 +247,8 @@ void Softmax(uint key_block, bool shared_rows) {
     total = visible ? added : total;
   }
   row_sum = total;
+  precise float folded = folded_row_sum * rescale;
+  folded_row_sum = folded;
 }
 
 float FromRowLane(float value, uint row, uint part) {
@@ -253,6 +261,10 @@ void Rescale() {
     UNROLL for (uint d = 0; d < kDims; ++d) {
       precise float scaled = sum[r * kDims + d] * factor;
       sum[r * kDims + d] = scaled;
+      if (DTYPE == kF32) {
+        precise float folded = folded_sum[r * kDims + d] * factor;
+        folded_sum[r * kDims + d] = folded;
+      }
     }
   }
 }
@@ -291,6 +303,31 @@ void Weigh(bool all_visible) {
     Accumulate(true);
   } else {
     Accumulate(false);
+  }
+}
+
+// Long sums in two levels, a granule's keys and then the granules, or the rounding of small weights
+// into a large sum is seen at long contexts. The outputs need that in f32 only: elsewhere it is far
+// below the output's own rounding, and would take as many registers again. To be called where
+// granules end and once at the end: folding twice changes no bit.
+void FoldGranule() {
+  precise float total = folded_row_sum + row_sum;
+  folded_row_sum = total;
+  row_sum = 0.0;
+  if (DTYPE == kF32) {
+    UNROLL for (uint i = 0; i < ROWS * kDims; ++i) {
+      precise float next = folded_sum[i] + sum[i];
+      folded_sum[i] = next;
+      sum[i] = 0.0;
+    }
+  }
+}
+
+// After the last FoldGranule: the folded sums take the place of the running ones.
+void Unfold() {
+  row_sum = folded_row_sum;
+  if (DTYPE == kF32) {
+    UNROLL for (uint i = 0; i < ROWS * kDims; ++i) sum[i] = folded_sum[i];
   }
 }
 

@@ -8,8 +8,6 @@
 
 #include "attention_core.glsl"
 
-const uint kGranule = 512;  // core/plan.h
-
 const uint kSubgroups = THREADS / SUBGROUP;
 const uint kSharedSums = kSubgroups == 1 ? 1 : kSubgroups * ROWS * LANES * kDims;
 const uint kSharedStats = kSubgroups == 1 ? 1 : kSubgroups * ROWS;

@@ -51,7 +51,10 @@ void main() {
     LoadValues(found);
     Softmax(b, false);
     Weigh(b * KEYS + KEYS <= first_seen + 1);
+    if ((b + 1) % (kGranule / KEYS) == 0) FoldGranule();
   }
+  FoldGranule();
+  Unfold();
   FinishSum(false);
 
   const float inverse = row_sum == 0.0 ? 0.0 : 1.0 / row_sum;
