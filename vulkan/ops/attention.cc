@@ -97,9 +97,9 @@ struct Call {
     params.num_work = static_cast<uint32_t>(work);
     ASSIGN_OR_RETURN(const auto groups, FoldGrid(recorder.device().limits(),
                                                  work * heads * params.chunks, kernel.name()));
-    return recorder.Dispatch(
-        kernel, ParamBytes(params, offsetof(AttentionParams, segments), segments), groups,
-        accesses);
+    return recorder.Dispatch(kernel,
+                             ParamBytes(params, offsetof(AttentionParams, segments), segments),
+                             groups, accesses);
   }
 };
 
@@ -121,10 +121,9 @@ absl::Status RecordPrefill(const AttentionSpec& spec, const AttentionKernels& ke
   const AttentionTables& tables = call.args.tables;
   if (tables.tiles.empty()) return absl::OkStatus();
   const int64_t rows = kernels.prefill_shape.rows_per_group();
-  call.params.chunks =
-      static_cast<uint32_t>((tile_tokens * spec.group_size() + rows - 1) / rows);
-  std::vector<Access> accesses = {Reads(call.args.query), Reads(tables.tiles),
-                                  Reads(tables.blocks), Writes(call.args.out)};
+  call.params.chunks = static_cast<uint32_t>((tile_tokens * spec.group_size() + rows - 1) / rows);
+  std::vector<Access> accesses = {Reads(call.args.query), Reads(tables.tiles), Reads(tables.blocks),
+                                  Writes(call.args.out)};
   if (call.args.lse.given()) accesses.push_back(Writes(call.args.lse));
   RETURN_IF_ERROR(AppendCache(call.args.cache, /*write=*/false, accesses));
   return call.Dispatch(*kernels.prefill, tables.tiles.extent(0), spec.num_kv_heads, accesses);

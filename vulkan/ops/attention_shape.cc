@@ -38,11 +38,13 @@ void SetRowsAndKeys(uint32_t rows, uint32_t keys, AttentionShape& shape) {
 
 }  // namespace
 
-int64_t HeadBucket(int64_t head_size) { return head_size <= 64 ? 64 : head_size <= 128 ? 128 : 256; }
+int64_t HeadBucket(int64_t head_size) {
+  return head_size <= 64 ? 64 : head_size <= 128 ? 128 : 256;
+}
 
 std::vector<uint32_t> AttentionShape::Constants() const {
-  return {DTypeConstant(dtype), lanes, chunks, rows, keys, aligned ? 1u : 0u, two_paths ? 1u : 0u,
-          subgroup, threads};
+  return {DTypeConstant(dtype), lanes,    chunks, rows, keys, aligned ? 1u : 0u,
+          two_paths ? 1u : 0u,  subgroup, threads};
 }
 
 std::string AttentionShape::ToString() const {
@@ -53,7 +55,8 @@ std::string AttentionShape::ToString() const {
 
 // The numbers were measured: on lavapipe (arithmetic and compile time) and on an H200. On the GPU
 // 8 dimensions a lane and 4 rows are what fits the registers: with twice as many of either the
-// prefill spilled, and ran at a fifth of the speed. A second path pays there in the prefill only.
+// prefill spilled, and ran at a fifth of the speed. A second path pays in the prefill, and in a
+// decode of few rows; small workgroups pay in decodes.
 AttentionShape PrefillShape(const DeviceLimits& limits, DType dtype, int64_t bucket, bool aligned) {
   if (limits.is_software) {
     AttentionShape shape = StartShape(limits, dtype, bucket, aligned, 8);
@@ -82,11 +85,11 @@ AttentionShape DecodeShape(const DeviceLimits& limits, DType dtype, int64_t buck
   const uint32_t lanes = dtype == DType::kF32 ? 32 : 16;
   AttentionShape shape = StartShape(limits, dtype, bucket, aligned, lanes);
   SetRowsAndKeys(group_size <= 2 ? 2 : 4, 8, shape);
-  shape.threads = std::max(shape.subgroup, std::min(128u, limits.max_invocations));
-  // The sums of up to four subgroups meet in shared memory.
-  while (shape.threads > 4 * shape.subgroup ||
-         (shape.threads > shape.subgroup &&
-          DecodeSharedBytes(shape) > limits.max_shared_memory_bytes)) {
+  shape.two_paths = shape.rows <= 2;
+  shape.threads = std::clamp(64u, shape.subgroup, 4 * shape.subgroup);
+  // The sums of the subgroups meet in shared memory.
+  while (shape.threads > shape.subgroup &&
+         DecodeSharedBytes(shape) > limits.max_shared_memory_bytes) {
     shape.threads -= shape.subgroup;
   }
   return shape;

@@ -28,10 +28,10 @@ int64_t HeadBucket(int64_t head_size);
 // subgroup.
 struct AttentionShape {
   DType dtype = DType::kF16;
-  uint32_t lanes = 0;    // of a team, which shares its query rows
-  uint32_t chunks = 0;   // pieces of 16 bytes of a row, in each lane
-  uint32_t rows = 0;     // query rows of a team
-  uint32_t keys = 0;     // of a key block
+  uint32_t lanes = 0;      // of a team, which shares its query rows
+  uint32_t chunks = 0;     // pieces of 16 bytes of a row, in each lane
+  uint32_t rows = 0;       // query rows of a team
+  uint32_t keys = 0;       // of a key block
   bool aligned = true;     // keys and values can be read 16 bytes at once
   bool two_paths = false;  // one of them for key blocks that are seen in full
   uint32_t subgroup = 0;

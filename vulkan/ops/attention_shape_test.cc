@@ -75,8 +75,8 @@ TEST(AttentionShapeTest, BucketsCoverTheirHeadSizes) {
 
 TEST(FoldGridTest, CoversTheLine) {
   const DeviceLimits limits = Limits(32, false);
-  for (const int64_t count : {int64_t{1}, int64_t{65535}, int64_t{65536}, int64_t{100001},
-                              int64_t{2147483647}}) {
+  for (const int64_t count :
+       {int64_t{1}, int64_t{65535}, int64_t{65536}, int64_t{100001}, int64_t{2147483647}}) {
     absl::StatusOr<std::array<uint32_t, 3>> groups = FoldGrid(limits, count, "test");
     ASSERT_TRUE(groups.ok()) << groups.status();
     const int64_t covered = int64_t{(*groups)[0]} * (*groups)[1];

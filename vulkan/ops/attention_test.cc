@@ -38,8 +38,8 @@ struct Problem {
   int64_t head_size = 64;
   int64_t block_size = 16;
   int64_t segments = 1;
-  int64_t shift = 0;     // elements from an allocation's start to the cache
-  uint32_t pages = 1;    // seed of the page permutation
+  int64_t shift = 0;   // elements from an allocation's start to the cache
+  uint32_t pages = 1;  // seed of the page permutation
   std::vector<int64_t> lengths = {5, 40, 600, 1300};
   std::vector<int64_t> new_tokens = {1, 33, 1, 70};
   std::vector<bool> decode = {true, false, true, false};
@@ -69,7 +69,8 @@ float Rounded(DType dtype, float value) {
 // keeps its values when it is alone.
 class Runner {
  public:
-  Runner(Backend& backend, std::shared_ptr<Backend> shared, Problem problem, std::vector<int64_t> ids)
+  Runner(Backend& backend, std::shared_ptr<Backend> shared, Problem problem,
+         std::vector<int64_t> ids)
       : backend_(backend), shared_(std::move(shared)), problem_(std::move(problem)), ids_(ids) {}
 
   absl::StatusOr<Result> Go() {
@@ -193,9 +194,8 @@ class Runner {
     ASSIGN_OR_RETURN(AttentionMetadata metadata,
                      AttentionMetadataBuilder(cache_.layout(), cache_.num_blocks()).Build(batch));
     ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan, layer.MakePlan(metadata));
-    ASSIGN_OR_RETURN(const StepLimits limits,
-                     StepLimits::For(spec, cache_.layout(), 1, tokens, num_requests(), 4096,
-                                     tokens));
+    ASSIGN_OR_RETURN(const StepLimits limits, StepLimits::For(spec, cache_.layout(), 1, tokens,
+                                                              num_requests(), 4096, tokens));
     ASSIGN_OR_RETURN(std::unique_ptr<StepBuffers> step, StepBuffers::Create(shared_, limits));
     RETURN_IF_ERROR(step->Update(*queue_, plan));
     AttentionIo io;
@@ -206,8 +206,8 @@ class Runner {
                      testing::AllocatePoisoned(backend_, *queue_, bytes));
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> lse,
                      testing::AllocatePoisoned(backend_, *queue_, tokens * problem_.heads * 4));
-    ASSIGN_OR_RETURN(io.out, TensorView::Contiguous(out->address(), problem_.dtype, extents,
-                                                    backend_.device()));
+    ASSIGN_OR_RETURN(
+        io.out, TensorView::Contiguous(out->address(), problem_.dtype, extents, backend_.device()));
     ASSIGN_OR_RETURN(io.lse, TensorView::Contiguous(lse->address(), DType::kF32,
                                                     {tokens, problem_.heads}, backend_.device()));
     io.cache = cache_;
@@ -299,8 +299,8 @@ void VulkanAttentionTest::ExpectRight(const Problem& problem) {
 
 TEST_F(VulkanAttentionTest, EveryTypeAndHeadSize) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    for (const int64_t head_size : dtype == DType::kF16 ? std::vector<int64_t>{64, 80, 256}
-                                                        : std::vector<int64_t>{112}) {
+    for (const int64_t head_size :
+         dtype == DType::kF16 ? std::vector<int64_t>{64, 80, 256} : std::vector<int64_t>{112}) {
       SCOPED_TRACE(::testing::Message() << Name(dtype) << " head size " << head_size);
       Problem problem;
       problem.dtype = dtype;
@@ -369,8 +369,8 @@ TEST_F(VulkanAttentionTest, BitsDoNotDependOnPagesOrNeighbours) {
         ASSERT_EQ(static_cast<int64_t>(one.out.size()), rows * row_bytes);
         EXPECT_TRUE(std::equal(one.out.begin(), one.out.end(), all.out.begin() + row * row_bytes))
             << "request " << r << " block size " << block_size;
-        EXPECT_TRUE(std::equal(one.lse.begin(), one.lse.end(),
-                               all.lse.begin() + row * together.heads))
+        EXPECT_TRUE(
+            std::equal(one.lse.begin(), one.lse.end(), all.lse.begin() + row * together.heads))
             << "request " << r << " block size " << block_size;
         row += rows;
       }
@@ -392,8 +392,8 @@ TEST_F(VulkanAttentionTest, BitsDoNotDependOnTheChunk) {
     chunk.new_tokens = {rows};
     const Result tail = Attend(chunk, {0});
     ASSERT_EQ(static_cast<int64_t>(tail.out.size()), rows * row_bytes);
-    EXPECT_TRUE(std::equal(tail.out.begin(), tail.out.end(),
-                           all.out.begin() + (75 - rows) * row_bytes))
+    EXPECT_TRUE(
+        std::equal(tail.out.begin(), tail.out.end(), all.out.begin() + (75 - rows) * row_bytes))
         << rows;
     EXPECT_TRUE(std::equal(tail.lse.begin(), tail.lse.end(), all.lse.begin() + 75 - rows)) << rows;
   }

@@ -53,11 +53,10 @@ class ConvertTest : public StreamTest {
     EXPECT_TRUE(Upload(*stream, params.source, source).ok());
     const uint64_t bytes = uint64_t{4} * count;
     absl::Status status = stream->Operation(0, [&] {
-      return stream->Dispatch(
-          **kernel, {reinterpret_cast<const uint8_t*>(&params), sizeof(params)},
-          {(count + 63) / 64, 1, 1},
-          {Access{{params.source, params.source + bytes}, false},
-           Access{{params.destination, params.destination + bytes}, true}});
+      return stream->Dispatch(**kernel, {reinterpret_cast<const uint8_t*>(&params), sizeof(params)},
+                              {(count + 63) / 64, 1, 1},
+                              {Access{{params.source, params.source + bytes}, false},
+                               Access{{params.destination, params.destination + bytes}, true}});
     });
     EXPECT_TRUE(status.ok()) << status;
     std::vector<uint32_t> result(count);
@@ -91,7 +90,8 @@ TEST_F(ConvertTest, NarrowsToNearestEven) {
   std::vector<uint32_t> floats;
   for (uint32_t high = 0; high < 512; ++high) {
     for (uint32_t bit = 0; bit < 23; ++bit) {
-      for (const uint32_t base : {0u, 1u << bit, (2u << bit) - 1, 3u << bit, 0x555555u, 0x2aaaaau}) {
+      for (const uint32_t base :
+           {0u, 1u << bit, (2u << bit) - 1, 3u << bit, 0x555555u, 0x2aaaaau}) {
         for (const uint32_t step : {0u, 1u, 0x7fffffu}) {
           floats.push_back(high << 23 | ((base + step) & 0x7fffffu));
         }

@@ -113,8 +113,8 @@ absl::Status RecordReshapeAndCache(Recorder& recorder, const CopyKernels& kernel
   params.units_per_head = static_cast<uint32_t>(units_per_head);
   params.by_units_per_head = MakeDivisor(params.units_per_head);
 
-  ASSIGN_OR_RETURN(const auto groups, FoldGrid(recorder.device().limits(), args.slots.extent(0),
-                                               "reshape_and_cache"));
+  ASSIGN_OR_RETURN(const auto groups,
+                   FoldGrid(recorder.device().limits(), args.slots.extent(0), "reshape_and_cache"));
   std::vector<Access> accesses = {Reads(args.key), Reads(args.value), Reads(args.slots)};
   RETURN_IF_ERROR(AppendCache(args.cache, /*write=*/true, accesses));
   return recorder.Dispatch(*choice.kernels.reshape_and_cache,
@@ -151,9 +151,8 @@ absl::Status RecordGatherRows(Recorder& recorder, const CopyKernels& kernels,
   }
   params.rows = static_cast<uint32_t>(rows);
   params.parts = static_cast<uint32_t>(parts);
-  ASSIGN_OR_RETURN(const auto groups,
-                   FoldGrid(recorder.device().limits(), rows * static_cast<int64_t>(parts),
-                            "gather_rows"));
+  ASSIGN_OR_RETURN(const auto groups, FoldGrid(recorder.device().limits(),
+                                               rows * static_cast<int64_t>(parts), "gather_rows"));
   const std::vector<Access> accesses = {Reads(args.source), Reads(args.index),
                                         Writes(args.destination)};
   return recorder.Dispatch(

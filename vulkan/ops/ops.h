@@ -58,8 +58,8 @@ absl::Status RecordReshapeAndCache(Recorder& recorder, const CopyKernels& kernel
                                    const ReshapeAndCacheArgs& args);
 absl::Status RecordGatherRows(Recorder& recorder, const CopyKernels& kernels,
                               const GatherRowsArgs& args);
-// Besides, INVALID_ARGUMENT: the layout's strides are all multiples of 16 bytes, a segment's base is
-// not.
+// Besides, INVALID_ARGUMENT: the layout's strides are all multiples of 16 bytes, a segment's base
+// is not.
 absl::Status RecordAttention(Recorder& recorder, const VulkanPreparedAttention& prepared,
                              const AttentionArgs& args);
 

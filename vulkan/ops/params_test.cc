@@ -19,8 +19,8 @@ constexpr uint32_t kOpName = 5;
 constexpr uint32_t kOpMemberDecorate = 72;
 constexpr uint32_t kDecorationOffset = 35;
 
-// Offsets of the members of the struct called `name`; empty if there is none. (A struct that is also
-// copied to a variable is there twice under its name, once without offsets.)
+// Offsets of the members of the struct called `name`; empty if there is none. (A struct that is
+// also copied to a variable is there twice under its name, once without offsets.)
 std::vector<size_t> OffsetsInModule(const ShaderModule& module, const std::string& name) {
   std::map<uint32_t, std::map<uint32_t, size_t>> offsets;  // type -> member -> offset
   std::vector<uint32_t> named;
@@ -118,13 +118,17 @@ TEST(ParamsTest, ReshapeAndCache) {
 
 TEST(ParamsTest, GatherRows) {
   using P = GatherRowsParams;
-  const std::vector<size_t> offsets = {
-      offsetof(P, source),        offsetof(P, index),
-      offsetof(P, destination),   offsetof(P, source_row_stride),
-      offsetof(P, destination_row_stride), offsetof(P, source_rows),
-      offsetof(P, units_per_row), offsetof(P, units_per_part),
-      offsetof(P, rows),          offsetof(P, parts),
-      offsetof(P, fill)};
+  const std::vector<size_t> offsets = {offsetof(P, source),
+                                       offsetof(P, index),
+                                       offsetof(P, destination),
+                                       offsetof(P, source_row_stride),
+                                       offsetof(P, destination_row_stride),
+                                       offsetof(P, source_rows),
+                                       offsetof(P, units_per_row),
+                                       offsetof(P, units_per_part),
+                                       offsetof(P, rows),
+                                       offsetof(P, parts),
+                                       offsetof(P, fill)};
   EXPECT_EQ(OffsetsInModule(GatherRowsModule(), "GatherRowsParams"), offsets);
 }
 
@@ -147,7 +151,8 @@ uint32_t Divide(uint32_t n, Divisor d) {
 
 TEST(DivisorTest, IsExact) {
   const uint32_t largest = 0x7fffffff;
-  std::vector<uint32_t> divisors = {largest, largest - 1, 0x40000001, 0x40000000, 0x3fffffff, 65537};
+  std::vector<uint32_t> divisors = {largest,    largest - 1, 0x40000001,
+                                    0x40000000, 0x3fffffff,  65537};
   for (uint32_t d = 1; d <= 4096; ++d) divisors.push_back(d);
   for (const uint32_t d : divisors) {
     const Divisor divisor = MakeDivisor(d);

@@ -54,8 +54,8 @@ absl::Status SupportsAttention(const Device& device, const AttentionSpec& spec,
                                const KvCacheLayout& layout) {
   RETURN_IF_ERROR(ValidateForLayout(spec, layout));
   if (spec.kv_dtype != spec.dtype) {
-    return NotBuilt(absl::StrCat("kv_dtype ", Name(spec.kv_dtype), " with dtype ",
-                                 Name(spec.dtype)));
+    return NotBuilt(
+        absl::StrCat("kv_dtype ", Name(spec.kv_dtype), " with dtype ", Name(spec.dtype)));
   }
   if (spec.softcap != 0.0f) return NotBuilt("softcap");
   if (spec.window > 0) return NotBuilt("window");
@@ -63,17 +63,16 @@ absl::Status SupportsAttention(const Device& device, const AttentionSpec& spec,
   if (!spec.sinks.empty()) return NotBuilt("sinks");
   if (spec.head_size < kMinHeadSize || spec.head_size > kMaxHeadSize) {
     return absl::UnimplementedError(absl::StrCat("head_size ", spec.head_size, ": must be in [",
-                                                 kMinHeadSize, ", ", kMaxHeadSize,
-                                                 "] on vulkan"));
+                                                 kMinHeadSize, ", ", kMaxHeadSize, "] on vulkan"));
   }
   RETURN_IF_ERROR(CheckCounts(spec, layout));
   const int64_t shared =
       DecodeSharedBytes(DecodeShape(device.limits(), spec.dtype, HeadBucket(spec.head_size),
                                     /*aligned=*/true, spec.group_size()));
   if (shared > device.limits().max_shared_memory_bytes) {
-    return absl::UnimplementedError(
-        absl::StrCat("the decode kernel takes ", shared, " bytes of shared memory, the device has ",
-                     device.limits().max_shared_memory_bytes));
+    return absl::UnimplementedError(absl::StrCat("the decode kernel takes ", shared,
+                                                 " bytes of shared memory, the device has ",
+                                                 device.limits().max_shared_memory_bytes));
   }
   return absl::OkStatus();
 }

@@ -118,9 +118,9 @@ void main() {
   UNROLL for (uint r = 0; r < ROWS; ++r) {
     LoadQuery(r, uint(row.x), first_head + min(r, num_rows - 1));
   }
-  if (lane / kRowLanes < num_rows) row_position = row.y;
-
   const uint last_seen = min(uint(row.y), granule * kGranule + kGranule - 1);
+  // Not beyond the granule: the last turn may run into the next one.
+  if (lane / kRowLanes < num_rows) row_position = int(last_seen);
   const uint num_keys = last_seen + 1 - granule * kGranule;
   const uint team = gl_LocalInvocationIndex / LANES;
   const uint turns = (num_keys + kTeams * KEYS - 1) / (kTeams * KEYS);
