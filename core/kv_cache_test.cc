@@ -82,7 +82,7 @@ TEST_F(KvCacheViewTest, OneAllocation) {
 }
 
 TEST_F(KvCacheViewTest, SegmentsAreAlikeButTheLast) {
-  const auto create = [&](std::vector<KvSegment> segments) {
+  const auto create = [&](const std::vector<KvSegment>& segments) {
     return KvCacheView::Create(layout_, kDevice, segments);
   };
   const absl::StatusOr<KvCacheView> view =

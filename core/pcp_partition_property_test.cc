@@ -20,7 +20,6 @@
 namespace weft {
 namespace {
 
-using ::testing::UnorderedElementsAreArray;
 
 using Ints = std::vector<int64_t>;
 

@@ -26,7 +26,7 @@ struct ViewCheck {
       return Invalid(name, " lies on ", ToString(view.device()), ", the queue's device is ",
                      ToString(device));
     }
-    const absl::Status found = allocations.Check(view.address(), view.span_bytes());
+    absl::Status found = allocations.Check(view.address(), view.span_bytes());
     if (found.ok()) return found;
     return absl::Status(found.code(), absl::StrCat(name, ": ", found.message()));
   }
