@@ -128,8 +128,8 @@ std::vector<std::string> Checker::Judge(const StepWork& work,
 
     absl::Span<const uint8_t> bytes = answers[i].out;
     if (sample.layer + 1 == num_layers_) {
-      bytes = restored.subspan((sample.row * spec_.num_heads + sample.head) * head_bytes,
-                               head_bytes);
+      bytes =
+          restored.subspan((sample.row * spec_.num_heads + sample.head) * head_bytes, head_bytes);
     }
     const int64_t extents[] = {1, 1, size};
     testing::HostTensor wanted{spec_.dtype, {1, 1, size}, expected.out};

@@ -53,8 +53,7 @@ int64_t Content::KeyRow(int64_t request, int64_t position, int64_t kv_head) cons
 }
 
 int64_t Content::PlantedPosition(int64_t request, int64_t position, int64_t head) const {
-  const uint64_t random =
-      Mix(Mix(seed_ ^ kQuery, request), position * spec_.num_heads + head);
+  const uint64_t random = Mix(Mix(seed_ ^ kQuery, request), position * spec_.num_heads + head);
   constexpr int64_t kRoles = 8;
   // Neighbouring rows and heads take different roles, so that a handful of samples meets all.
   switch ((head + position) % kRoles) {

@@ -81,8 +81,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& confi
                                                        const Workload& workload) {
   const AttentionSpec spec = config.preset.Spec();
   ASSIGN_OR_RETURN(const KvCacheLayout layout,
-                   KvCacheLayout::Nhd(spec.kv_dtype, config.scheduler.block_size,
-                                      spec.num_kv_heads, spec.head_size));
+                   KvCacheLayout::Nhd(spec.kv_dtype, config.scheduler.block_size, spec.num_kv_heads,
+                                      spec.head_size));
   RETURN_IF_ERROR(CheckCachesFit(config, layout, backend->info(), workload));
   ASSIGN_OR_RETURN(Scheduler scheduler, Scheduler::Create(workload, config.scheduler));
   auto engine = std::unique_ptr<Engine>(new Engine(config, workload, std::move(scheduler)));
@@ -160,12 +160,11 @@ absl::StatusOr<std::vector<RankStep>> Engine::RunRanks(const StepWork& work) {
 
 void Engine::Digest(const StepWork& work, absl::Span<const uint8_t> rows,
                     OutputDigest& digest) const {
-  const int64_t row_bytes = config_.preset.num_heads * config_.preset.head_size *
-                            SizeOf(config_.preset.dtype);
+  const int64_t row_bytes =
+      config_.preset.num_heads * config_.preset.head_size * SizeOf(config_.preset.dtype);
   int64_t row = 0;
   for (const StepEntry& entry : work.step.entries) {
-    digest.Add(entry.request,
-               rows.subspan(row * row_bytes, entry.num_new_tokens * row_bytes));
+    digest.Add(entry.request, rows.subspan(row * row_bytes, entry.num_new_tokens * row_bytes));
     row += entry.num_new_tokens;
   }
 }

@@ -45,8 +45,7 @@ EngineConfig Config(int64_t world_size) {
 }
 
 const Workload& SmallWorkload() {
-  static const Workload* const workload =
-      new Workload(ScaleTrace(GenerateTrace(30, 0), 1.0 / 128));
+  static const Workload* const workload = new Workload(ScaleTrace(GenerateTrace(30, 0), 1.0 / 128));
   return *workload;
 }
 
@@ -76,8 +75,8 @@ TEST(Engine, OneDigestForAnyNumberOfRanks) {
   }
 }
 
-// Without shared prefixes: with them, what is found in the cache and so not computed depends on when
-// a request comes.
+// Without shared prefixes: with them, what is found in the cache and so not computed depends on
+// when a request comes.
 TEST(Engine, TheDigestDependsOnTheSeedAndNotOnTheBatches) {
   Workload workload = SmallWorkload();
   for (ReplayRequest& request : workload.requests) request.hash_ids.clear();
@@ -223,19 +222,19 @@ TEST_P(EngineFaultTest, IsSeen) {
   EXPECT_THAT(stats->mismatches[0], HasSubstr("weft replay  # step="));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Faults, EngineFaultTest,
-    ::testing::Values(Fault{"DropOwnKeyOfDecode", 1, 0, DropOwnKeyOfDecode},
-                      Fault{"DropOwnKeyOfPrefill", 1, 0, DropOwnKeyOfPrefill},
-                      Fault{"DropOwnKeyOfPrefillOnRank2", 4, 2, DropOwnKeyOfPrefill},
-                      Fault{"SkipAWrite", 1, 0, SkipAWrite},
-                      Fault{"SkipAWriteOnRank1", 2, 1, SkipAWrite},
-                      Fault{"SwapTwoSlots", 1, 0, SwapTwoSlots},
-                      Fault{"WriteTheNextSlot", 1, 0, WriteTheNextSlot},
-                      Fault{"SwapTwoChunks", 1, 0, SwapTwoChunks},
-                      Fault{"SwapTwoChunksOnRank1", 2, 1, SwapTwoChunks},
-                      Fault{"ReadAForeignPage", 1, 0, ReadAForeignPage}),
-    [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Faults, EngineFaultTest,
+                         ::testing::Values(Fault{"DropOwnKeyOfDecode", 1, 0, DropOwnKeyOfDecode},
+                                           Fault{"DropOwnKeyOfPrefill", 1, 0, DropOwnKeyOfPrefill},
+                                           Fault{"DropOwnKeyOfPrefillOnRank2", 4, 2,
+                                                 DropOwnKeyOfPrefill},
+                                           Fault{"SkipAWrite", 1, 0, SkipAWrite},
+                                           Fault{"SkipAWriteOnRank1", 2, 1, SkipAWrite},
+                                           Fault{"SwapTwoSlots", 1, 0, SwapTwoSlots},
+                                           Fault{"WriteTheNextSlot", 1, 0, WriteTheNextSlot},
+                                           Fault{"SwapTwoChunks", 1, 0, SwapTwoChunks},
+                                           Fault{"SwapTwoChunksOnRank1", 2, 1, SwapTwoChunks},
+                                           Fault{"ReadAForeignPage", 1, 0, ReadAForeignPage}),
+                         [](const auto& info) { return info.param.name; });
 
 // One rank fails: all stop, and the message is that rank's.
 TEST(Engine, AnErrorOfOneRankStopsAll) {

@@ -17,15 +17,15 @@ struct Quantile {
   double tokens;
 };
 
-constexpr Quantile kInputLengths[] = {{0.0, 891},    {0.1, 964},    {0.25, 2306},  {0.5, 6909},
-                                      {0.75, 15367}, {0.9, 27367},  {0.95, 39550}, {0.99, 85400},
+constexpr Quantile kInputLengths[] = {{0.0, 891},      {0.1, 964},   {0.25, 2306},  {0.5, 6909},
+                                      {0.75, 15367},   {0.9, 27367}, {0.95, 39550}, {0.99, 85400},
                                       {0.999, 121301}, {1.0, 126195}};
-constexpr Quantile kOutputLengths[] = {{0.0, 1},    {0.1, 24},   {0.25, 156},  {0.5, 350},
-                                       {0.75, 472}, {0.9, 597},  {0.95, 698},  {0.99, 1119},
+constexpr Quantile kOutputLengths[] = {{0.0, 1},      {0.1, 24},  {0.25, 156}, {0.5, 350},
+                                       {0.75, 472},   {0.9, 597}, {0.95, 698}, {0.99, 1119},
                                        {0.999, 2000}, {1.0, 2000}};
 // Requests of one tick.
-constexpr Quantile kArrivals[] = {{0.0, 2},   {0.1, 6},   {0.25, 8}, {0.5, 10},
-                                  {0.75, 12}, {0.9, 15},  {1.0, 28}};
+constexpr Quantile kArrivals[] = {{0.0, 2},   {0.1, 6},  {0.25, 8}, {0.5, 10},
+                                  {0.75, 12}, {0.9, 15}, {1.0, 28}};
 constexpr double kTickMs = 3000;
 
 // Chosen so that the shares of reused tokens come out as measured; see the test for how near.

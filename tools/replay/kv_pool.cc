@@ -17,10 +17,9 @@ absl::StatusOr<KvPool> KvPool::Create(Backend& backend, Queue& queue, const KvCa
       max_allocation_bytes > 0 ? max_allocation_bytes : backend.info().max_allocation_bytes;
   const int64_t fitting = limit > 0 ? limit / layout.bytes_per_block() : num_blocks;
   if (fitting < 1) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("one cache block takes ", layout.bytes_per_block(),
-                     " bytes, and an allocation on ", ToString(backend.device()),
-                     " has at most ", limit));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "one cache block takes ", layout.bytes_per_block(), " bytes, and an allocation on ",
+        ToString(backend.device()), " has at most ", limit));
   }
   const auto value_bytes = static_cast<uint64_t>(layout.value_offset() * SizeOf(layout.dtype()));
   std::vector<KvSegment> segments;

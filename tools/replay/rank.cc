@@ -44,8 +44,8 @@ absl::StatusOr<std::unique_ptr<Rank>> Rank::Create(const RankConfig& config,
                                                    const AttentionLayer& layer,
                                                    const Content& content,
                                                    Communicator* communicator) {
-  auto rank = std::unique_ptr<Rank>(
-      new Rank(config, std::move(backend), layer, content, communicator));
+  auto rank =
+      std::unique_ptr<Rank>(new Rank(config, std::move(backend), layer, content, communicator));
   rank->max_rows_ = MaxRows(config);
   ASSIGN_OR_RETURN(rank->queue_, rank->backend_->CreateQueue());
   RETURN_IF_ERROR(rank->Allocate());
@@ -61,10 +61,10 @@ absl::Status Rank::Allocate() {
   const AttentionSpec& spec = layer_.spec();
   const int64_t element = SizeOf(spec.dtype);
   const int64_t all_rows = max_rows_ * config_.world_size;
-  ASSIGN_OR_RETURN(const StepLimits limits,
-                   StepLimits::For(spec, layer_.layout(), config_.world_size, max_rows_,
-                                   config_.max_requests, config_.max_seq_len,
-                                   std::min(config_.max_requests, config_.max_tokens)));
+  ASSIGN_OR_RETURN(
+      const StepLimits limits,
+      StepLimits::For(spec, layer_.layout(), config_.world_size, max_rows_, config_.max_requests,
+                      config_.max_seq_len, std::min(config_.max_requests, config_.max_tokens)));
   ASSIGN_OR_RETURN(step_, StepBuffers::Create(backend_, limits));
 
   const auto allocate = [&](std::initializer_list<int64_t> factors) {
@@ -86,11 +86,9 @@ absl::Status Rank::Allocate() {
   }
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     const std::vector<uint8_t> table = content_->TableBytes(layer);
-    RETURN_IF_ERROR(
-        queue_->CopyFromHost(tables_->address() + layer * table.size(), table));
-    ASSIGN_OR_RETURN(KvPool pool,
-                     KvPool::Create(*backend_, *queue_, layer_.layout(), config_.num_blocks,
-                                    config_.max_allocation_bytes));
+    RETURN_IF_ERROR(queue_->CopyFromHost(tables_->address() + layer * table.size(), table));
+    ASSIGN_OR_RETURN(KvPool pool, KvPool::Create(*backend_, *queue_, layer_.layout(),
+                                                 config_.num_blocks, config_.max_allocation_bytes));
     pools_.push_back(std::move(pool));
   }
   return absl::OkStatus();
@@ -120,9 +118,9 @@ absl::StatusOr<Rank::Views> Rank::MakeViews(int64_t rows, int64_t tokens) const 
   ASSIGN_OR_RETURN(views.all_kv, flat(kv_->address(), dtype, {all_rows, token}));
   ASSIGN_OR_RETURN(views.query_rows, flat(query_->address(), dtype, {rows * heads, size}));
   ASSIGN_OR_RETURN(views.io.query, flat(query_->address(), dtype, {rows, heads, size}));
-  ASSIGN_OR_RETURN(views.io.key, TensorView::Create(kv_->address(), dtype,
-                                                    {all_rows, kv_heads, size}, {token, pair, 1},
-                                                    device));
+  ASSIGN_OR_RETURN(views.io.key,
+                   TensorView::Create(kv_->address(), dtype, {all_rows, kv_heads, size},
+                                      {token, pair, 1}, device));
   ASSIGN_OR_RETURN(views.io.value, TensorView::Create(value, dtype, {all_rows, kv_heads, size},
                                                       {token, pair, 1}, device));
   ASSIGN_OR_RETURN(views.io.out, flat(out_->address(), dtype, {rows, heads, size}));
@@ -168,8 +166,8 @@ absl::Status Rank::UploadIndices(const StepWork& work, const Views& views) {
   return queue_->CopyFromHost(views.key_index.address(), AsBytes(indices));
 }
 
-absl::Status Rank::RunLayer(int64_t layer, const StepWork& work, Views& views,
-                            absl::Time deadline, RankStep& result) {
+absl::Status Rank::RunLayer(int64_t layer, const StepWork& work, Views& views, absl::Time deadline,
+                            RankStep& result) {
   const AttentionSpec& spec = layer_.spec();
   const int64_t size = spec.head_size, head = size * SizeOf(spec.dtype);
   const uint64_t table = tables_->address() + layer * kTableRows * 2 * head;
@@ -181,9 +179,8 @@ absl::Status Rank::RunLayer(int64_t layer, const StepWork& work, Views& views,
   make_kv.destination = views.local_kv_heads;
   make_kv.fill = nan;
   RETURN_IF_ERROR(queue_->GatherRows(make_kv));
-  ASSIGN_OR_RETURN(make_query.source,
-                   TensorView::Create(table, spec.dtype, {kTableRows, size}, {2 * size, 1},
-                                      backend_->device()));
+  ASSIGN_OR_RETURN(make_query.source, TensorView::Create(table, spec.dtype, {kTableRows, size},
+                                                         {2 * size, 1}, backend_->device()));
   make_query.index = views.query_index;
   make_query.destination = views.query_rows;
   make_query.fill = nan;
@@ -201,17 +198,15 @@ absl::Status Rank::RunLayer(int64_t layer, const StepWork& work, Views& views,
     const int64_t place = sample.local_row * spec.num_heads + sample.head;
     SampleAnswer& answer = result.answers[i];
     answer.out.resize(head);
+    RETURN_IF_ERROR(queue_->CopyToHost(absl::MakeSpan(answer.out), out_->address() + place * head));
     RETURN_IF_ERROR(
-        queue_->CopyToHost(absl::MakeSpan(answer.out), out_->address() + place * head));
-    RETURN_IF_ERROR(queue_->CopyToHost(
-        absl::MakeSpan(reinterpret_cast<uint8_t*>(&answer.lse), sizeof(float)),
-        lse_->address() + place * sizeof(float)));
+        queue_->CopyToHost(absl::MakeSpan(reinterpret_cast<uint8_t*>(&answer.lse), sizeof(float)),
+                           lse_->address() + place * sizeof(float)));
   }
   return absl::OkStatus();
 }
 
-absl::Status Rank::Restore(const Views& views, bool wanted, absl::Time deadline,
-                           RankStep& result) {
+absl::Status Rank::Restore(const Views& views, bool wanted, absl::Time deadline, RankStep& result) {
   TensorView restored = views.local_hidden;
   if (communicator_ != nullptr) {
     restored = views.restored;

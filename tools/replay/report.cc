@@ -43,11 +43,9 @@ struct Summary {
 Summary Summarize(const RunStats& stats) {
   Summary summary;
   const ScheduleTotals& schedule = stats.schedule;
-  summary.step_seconds =
-      std::accumulate(stats.step_seconds.begin(), stats.step_seconds.end(), 0.0);
-  summary.tokens_per_second =
-      Ratio(static_cast<double>(schedule.prefill_tokens + schedule.decode_tokens),
-            summary.step_seconds);
+  summary.step_seconds = std::accumulate(stats.step_seconds.begin(), stats.step_seconds.end(), 0.0);
+  summary.tokens_per_second = Ratio(
+      static_cast<double>(schedule.prefill_tokens + schedule.decode_tokens), summary.step_seconds);
   summary.p50_ms = Percentile(stats.step_seconds, 0.5) * 1e3;
   summary.p99_ms = Percentile(stats.step_seconds, 0.99) * 1e3;
   summary.prefix_hit_share =
@@ -113,27 +111,26 @@ std::string ReportTable(const RunLabel& label, const EngineConfig& config, const
     absl::StrAppend(&table, absl::StrFormat("%-19s %s\n", name, value));
   };
   row("device", absl::StrCat(ToString(label.device.id), ", ", label.device.name));
-  row("trace", absl::StrFormat("%s, %s requests, scale %.6g", label.source,
-                               Grouped(label.requests), label.scale));
+  row("trace", absl::StrFormat("%s, %s requests, scale %.6g", label.source, Grouped(label.requests),
+                               label.scale));
   row("model", absl::StrFormat("%s, %d layers; pages of %d tokens, %s in the cache, budget %d",
                                config.preset.name, config.num_layers, engine.block_size,
                                Grouped(engine.num_blocks), engine.token_budget));
-  row("tokens", absl::StrFormat("%s prefill, %s decode, in %s steps",
-                                Grouped(schedule.prefill_tokens), Grouped(schedule.decode_tokens),
-                                Grouped(schedule.steps)));
+  row("tokens",
+      absl::StrFormat("%s prefill, %s decode, in %s steps", Grouped(schedule.prefill_tokens),
+                      Grouped(schedule.decode_tokens), Grouped(schedule.steps)));
   row("throughput", absl::StrFormat("%.0f tokens/s over %.1f s", summary.tokens_per_second,
                                     summary.step_seconds));
-  row("step latency",
-      absl::StrFormat("p50 %.2f ms, p99 %.2f ms", summary.p50_ms, summary.p99_ms));
-  row("prefix hits", absl::StrFormat("%s tokens, %.1f %% of the prompts",
-                                     Grouped(schedule.reused_tokens),
-                                     summary.prefix_hit_share * 100));
+  row("step latency", absl::StrFormat("p50 %.2f ms, p99 %.2f ms", summary.p50_ms, summary.p99_ms));
+  row("prefix hits",
+      absl::StrFormat("%s tokens, %.1f %% of the prompts", Grouped(schedule.reused_tokens),
+                      summary.prefix_hit_share * 100));
   row("block occupancy", absl::StrFormat("mean %.1f %%, peak %.1f %%", stats.mean_block_use * 100,
                                          stats.peak_block_use * 100));
   row("pcp", absl::StrFormat("%d ranks, balance %.3f (most / mean causal work)", config.world_size,
                              summary.balance));
-  row("padding", absl::StrFormat("%s of %s rows", Grouped(summary.padding_rows),
-                                 Grouped(summary.rows)));
+  row("padding",
+      absl::StrFormat("%s of %s rows", Grouped(summary.padding_rows), Grouped(summary.rows)));
   row("bytes moved", Bytes(stats.bytes_communicated));
   absl::StrAppend(&table, "device time\n");
   for (int kind = 0; kind < kNumOpKinds; ++kind) {
@@ -144,9 +141,9 @@ std::string ReportTable(const RunLabel& label, const EngineConfig& config, const
   }
   row("host: plans", absl::StrFormat("%.3f s", summary.plan_seconds));
   row("host: oracle", absl::StrFormat("%.3f s", absl::ToDoubleSeconds(stats.oracle_time)));
-  row("checked", absl::StrFormat("%s steps, %s (row, head) pairs, %d mismatches",
-                                 Grouped(stats.checked_steps), Grouped(stats.checked_pairs),
-                                 stats.mismatches.size()));
+  row("checked",
+      absl::StrFormat("%s steps, %s (row, head) pairs, %d mismatches", Grouped(stats.checked_steps),
+                      Grouped(stats.checked_pairs), stats.mismatches.size()));
   row("output digest", stats.output_digest);
   return table;
 }

@@ -48,9 +48,9 @@ TEST(Report, JsonHasWhatTheIssueAsksFor) {
   const auto json = nlohmann::json::parse(ReportJson(report.label, report.config, report.stats),
                                           nullptr, /*allow_exceptions=*/false);
   ASSERT_TRUE(json.is_object());
-  for (const char* field : {"backend", "device", "requests", "prefill_tokens", "decode_tokens",
-                            "steps", "checked_steps", "mismatches", "output_digest", "pcp",
-                            "bytes_communicated"}) {
+  for (const char* field :
+       {"backend", "device", "requests", "prefill_tokens", "decode_tokens", "steps",
+        "checked_steps", "mismatches", "output_digest", "pcp", "bytes_communicated"}) {
     EXPECT_TRUE(json.contains(field)) << field;
   }
   EXPECT_EQ(json["backend"], "vulkan");

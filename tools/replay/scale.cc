@@ -30,8 +30,7 @@ Workload ScaleTrace(const std::vector<TraceRequest>& trace, double scale) {
     } else {
       const auto full = static_cast<int64_t>(from.hash_ids.size()) - 1;
       const int64_t rest = ScaledLength(scale, from.input_length - kHashBlockTokens * full);
-      request.prompt_length =
-          full * workload.hash_block + std::min(workload.hash_block, rest);
+      request.prompt_length = full * workload.hash_block + std::min(workload.hash_block, rest);
     }
     workload.requests.push_back(std::move(request));
   }

@@ -36,17 +36,16 @@ absl::StatusOr<Scheduler> Scheduler::Create(const Workload& workload,
                                             const SchedulerConfig& config) {
   if (workload.requests.empty()) return absl::InvalidArgumentError("no request to replay");
   if (config.token_budget < 1 || config.max_running < 1 || config.block_size < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("token budget ", config.token_budget, ", running requests ",
-                     config.max_running, " and block size ", config.block_size,
-                     " must be at least 1"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "token budget ", config.token_budget, ", running requests ", config.max_running,
+        " and block size ", config.block_size, " must be at least 1"));
   }
   for (size_t i = 0; i < workload.requests.size(); ++i) {
     const int64_t blocks = CeilDiv(workload.requests[i].total_length(), config.block_size);
     if (blocks > config.num_blocks) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("request ", i, " needs ", blocks, " cache blocks of ", config.block_size,
-                       " tokens, and there are ", config.num_blocks));
+      return absl::InvalidArgumentError(absl::StrCat("request ", i, " needs ", blocks,
+                                                     " cache blocks of ", config.block_size,
+                                                     " tokens, and there are ", config.num_blocks));
     }
   }
   return Scheduler(workload, config);
@@ -112,8 +111,8 @@ void Scheduler::FinishStep() {
   running_.erase(std::remove_if(running_.begin(), running_.end(), done), running_.end());
 }
 
-// A request is admitted no earlier than it gets tokens: the later it comes, the more it finds in the
-// cache.
+// A request is admitted no earlier than it gets tokens: the later it comes, the more it finds in
+// the cache.
 Step Scheduler::Next() {
   FinishStep();
   Step step;

@@ -2,13 +2,12 @@
 #include "tools/replay/trace.h"
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
 #include <system_error>
 #include <utility>
-
-#include <filesystem>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
@@ -186,8 +185,7 @@ absl::StatusOr<TraceRequest> ParseAzureLine(const Place& place, std::string_view
     return place.Error(absl::StrCat(columns.size(), " columns instead of 3"), line);
   }
   TraceRequest request;
-  const std::optional<double> timestamp =
-      ParseTimestamp(absl::StripAsciiWhitespace(columns[0]));
+  const std::optional<double> timestamp = ParseTimestamp(absl::StripAsciiWhitespace(columns[0]));
   if (!timestamp) {
     return place.Error("TIMESTAMP is not like 2023-11-16 18:15:46.6805900", columns[0]);
   }
@@ -205,8 +203,7 @@ absl::StatusOr<TraceRequest> ParseAzureLine(const Place& place, std::string_view
 
 }  // namespace
 
-absl::StatusOr<std::vector<TraceRequest>> ParseTrace(std::string_view text,
-                                                     std::string_view name) {
+absl::StatusOr<std::vector<TraceRequest>> ParseTrace(std::string_view text, std::string_view name) {
   enum class Format { kUnknown, kMooncake, kAzure } format = Format::kUnknown;
   Place place{name, 0};
   std::vector<TraceRequest> requests;
@@ -240,7 +237,8 @@ absl::StatusOr<std::vector<TraceRequest>> ParseTrace(std::string_view text,
 
 absl::StatusOr<std::vector<TraceRequest>> ReadTrace(const std::string& path) {
   const auto cannot = [&](std::string_view why) {
-    return absl::NotFoundError(absl::StrCat("cannot read the trace ", absl::CHexEscape(path), ": ", why));
+    return absl::NotFoundError(
+        absl::StrCat("cannot read the trace ", absl::CHexEscape(path), ": ", why));
   };
   std::error_code error;
   const std::filesystem::file_status file = std::filesystem::status(path, error);
@@ -248,7 +246,8 @@ absl::StatusOr<std::vector<TraceRequest>> ReadTrace(const std::string& path) {
   if (std::filesystem::is_directory(file)) return cannot("it is a directory");
   std::ifstream stream(path, std::ios::binary);
   if (!stream) return cannot("it cannot be opened");
-  const std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+  const std::string text((std::istreambuf_iterator<char>(stream)),
+                         std::istreambuf_iterator<char>());
   if (stream.bad()) return cannot("reading failed");
   return ParseTrace(text, path);
 }

@@ -30,11 +30,11 @@ std::string Mooncake(std::string_view timestamp, std::string_view input, std::st
 }
 
 TEST(Trace, ReadsMooncake) {
-  const auto trace = ParseTrace(
-      "\n" + Mooncake("3000", "1025", "7", "[0, 5, 6]") + "\r\n" +
-          "{\"type\": \"text\", \"timestamp\": 3000.5, \"input_length\": 512, "
-          "\"output_length\": 1, \"hash_ids\": [9223372036854775807]}",
-      "t.jsonl");
+  const auto trace =
+      ParseTrace("\n" + Mooncake("3000", "1025", "7", "[0, 5, 6]") + "\r\n" +
+                     "{\"type\": \"text\", \"timestamp\": 3000.5, \"input_length\": 512, "
+                     "\"output_length\": 1, \"hash_ids\": [9223372036854775807]}",
+                 "t.jsonl");
   ASSERT_TRUE(trace.ok()) << trace.status();
   ASSERT_THAT(*trace, SizeIs(2));
   EXPECT_EQ((*trace)[0].arrival_ms, 0);
@@ -106,10 +106,10 @@ std::vector<BadCase> BadCases() {
       {absl::StrCat(kAzure, "nan,374,44\n"), "f:2: ", "TIMESTAMP is not like"},
       {absl::StrCat(kAzure, "2023-11-16 18:15:46,0,44\n"), "f:2: ", "ContextTokens: must be"},
       {absl::StrCat(kAzure, "2023-11-16 18:15:46,+3,44\n"), "f:2: ", "whole number: +3"},
-      {absl::StrCat(kAzure, "2023-11-16 18:15:46,3,99999999999999999999\n"), "f:2: ",
-       "GeneratedTokens: must be from 1 to 1073741824: 99999999999999999999"},
-      {absl::StrCat(kAzure, "2023-11-16 18:15:46,3,4\n2023-11-16 18:15:45.9,3,4\n"), "f:3: ",
-       "earlier"},
+      {absl::StrCat(kAzure, "2023-11-16 18:15:46,3,99999999999999999999\n"),
+       "f:2: ", "GeneratedTokens: must be from 1 to 1073741824: 99999999999999999999"},
+      {absl::StrCat(kAzure, "2023-11-16 18:15:46,3,4\n2023-11-16 18:15:45.9,3,4\n"),
+       "f:3: ", "earlier"},
   };
 }
 

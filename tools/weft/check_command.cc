@@ -27,8 +27,8 @@ int Run(const Flags& flags, const Arguments& arguments) {
   const absl::StatusOr<std::vector<testing::GoldenCase>> cases =
       testing::ReadManifest(ResolvePath(flags.golden));
   if (!cases.ok()) {
-    return Report({kUsage, absl::StrCat(arguments.AsTyped("--golden"), ": ",
-                                        cases.status().message())});
+    return Report(
+        {kUsage, absl::StrCat(arguments.AsTyped("--golden"), ": ", cases.status().message())});
   }
   const absl::StatusOr<std::shared_ptr<Backend>> backend =
       Registry::Default().Create(flags.backend);
@@ -41,9 +41,9 @@ int Run(const Flags& flags, const Arguments& arguments) {
     const absl::Status verdict = testing::JudgeGoldenCase(**backend, golden);
     ++(verdict.ok() ? passed : failed);
     absl::PrintF("%s %s%s\n", verdict.ok() ? "pass" : "FAIL", golden.name,
-                 verdict.ok() ? ""
-                              : absl::StrCat(": ", absl::StrReplaceAll(verdict.message(),
-                                                                       {{"\n", "; "}})));
+                 verdict.ok()
+                     ? ""
+                     : absl::StrCat(": ", absl::StrReplaceAll(verdict.message(), {{"\n", "; "}})));
   }
   absl::PrintF("%d passed, %d failed\n", passed, failed);
   return failed == 0 ? kOk : kFailed;

@@ -54,8 +54,8 @@ absl::StatusOr<std::vector<int64_t>> Arguments::IntList(std::string_view flag,
     const absl::StatusOr<int64_t> number = replay::ParseInt(item, low, high);
     if (!number.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(AsTyped(flag), ": number ", numbers.size() + 1,
-                                                     " \"", replay::Shown(item), "\": ",
-                                                     number.status().message()));
+                                                     " \"", replay::Shown(item),
+                                                     "\": ", number.status().message()));
     }
     numbers.push_back(*number);
   }

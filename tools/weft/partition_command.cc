@@ -73,9 +73,8 @@ absl::StatusOr<PcpPartition> Build(const Flags& flags, const Arguments& argument
   absl::StatusOr<PcpPartition> partition =
       PcpPartition::BuildFromArrays(tokens, computed, threshold, world_size, limits);
   if (partition.ok()) return partition;
-  return absl::Status(
-      partition.status().code(),
-      absl::StrCat(arguments.AsTyped("--tokens"), ": ", partition.status().message()));
+  return absl::Status(partition.status().code(), absl::StrCat(arguments.AsTyped("--tokens"), ": ",
+                                                              partition.status().message()));
 }
 
 int Run(const Flags& flags, const Arguments& arguments) {

@@ -55,8 +55,8 @@ absl::StatusOr<Options> ParseFlags(const Flags& flags, const Arguments& argument
   ASSIGN_OR_RETURN(options.layers, arguments.Int("--layers", flags.layers, 1, 1000));
   ASSIGN_OR_RETURN(options.check_every,
                    arguments.Int("--check-every", flags.check_every, 1, kMany));
-  ASSIGN_OR_RETURN(options.seed, arguments.Int("--seed", flags.seed, 0,
-                                               std::numeric_limits<int64_t>::max()));
+  ASSIGN_OR_RETURN(options.seed,
+                   arguments.Int("--seed", flags.seed, 0, std::numeric_limits<int64_t>::max()));
   ASSIGN_OR_RETURN(options.deadline, arguments.Int("--deadline", flags.deadline, 1, kMany));
   if (!flags.scale.empty() || arguments.AsTyped("--scale") != "--scale") {
     const bool number = absl::SimpleAtod(flags.scale, &options.scale);
@@ -98,14 +98,12 @@ absl::StatusOr<std::shared_ptr<Backend>> OpenAny(const Preset& preset) {
     for (const DeviceInfo& device : listing.devices) {
       absl::StatusOr<std::shared_ptr<Backend>> backend =
           Registry::Default().Create(ToString(device.id));
-      const absl::Status status =
-          backend.ok() ? Supports(**backend, preset) : backend.status();
+      const absl::Status status = backend.ok() ? Supports(**backend, preset) : backend.status();
       if (status.ok()) return backend;
       absl::StrAppend(&reasons, "; ", ToString(device.id), ": ", status.message());
     }
   }
-  return absl::UnavailableError(
-      absl::StrCat("no backend here can run ", preset.name, reasons));
+  return absl::UnavailableError(absl::StrCat("no backend here can run ", preset.name, reasons));
 }
 
 absl::StatusOr<std::shared_ptr<Backend>> OpenBackend(const std::string& name,
@@ -135,9 +133,9 @@ int RunEngine(const Flags& flags, const Options& options, const std::vector<Trac
   label.device = backend->info();
   label.source = flags.trace.empty() ? "built-in" : flags.trace;
   label.requests = static_cast<int64_t>(trace.size());
-  label.scale = options.scale > 0 ? options.scale
-                                  : replay::DefaultScale(backend->info(), trace, options.preset,
-                                                         options.layers);
+  label.scale = options.scale > 0
+                    ? options.scale
+                    : replay::DefaultScale(backend->info(), trace, options.preset, options.layers);
   const replay::Workload workload = replay::ScaleTrace(trace, label.scale);
   replay::EngineConfig config;
   config.preset = options.preset;
@@ -161,9 +159,9 @@ int RunEngine(const Flags& flags, const Options& options, const std::vector<Trac
     stats = (*engine)->Run([&](int64_t done, int64_t total) { bar.Update(done, total); });
   }
   if (!stats.ok()) return Report({kFailed, std::string(stats.status().message())});
-  const std::string report =
-      flags.json ? absl::StrCat(replay::ReportJson(label, config, *stats), "\n")
-                 : replay::ReportTable(label, config, *stats);
+  const std::string report = flags.json
+                                 ? absl::StrCat(replay::ReportJson(label, config, *stats), "\n")
+                                 : replay::ReportTable(label, config, *stats);
   std::fputs(report.c_str(), stdout);
   std::fflush(stdout);
   for (const std::string& mismatch : stats->mismatches) {
@@ -198,7 +196,8 @@ Command ReplayCommand(const Arguments& arguments) {
   command.name = "replay";
   command.description = "Replay a serving trace through a model's attention";
   command.flags = {
-      {"--trace", "Mooncake JSONL or Azure CSV (made up on the spot, like Mooncake's conversations)",
+      {"--trace",
+       "Mooncake JSONL or Azure CSV (made up on the spot, like Mooncake's conversations)",
        &flags->trace},
       {"--requests", "replay the first N requests (200)", &flags->requests},
       {"--pcp", "ranks that share each prefill, 1 to 64 (1)", &flags->pcp},
