@@ -67,7 +67,8 @@ AttentionShape PrefillShape(const DeviceLimits& limits, DType dtype, int64_t buc
   }
   const auto lanes = static_cast<uint32_t>(bucket / 8);
   AttentionShape shape = StartShape(limits, dtype, bucket, aligned, lanes);
-  SetRowsAndKeys(4, 8, shape);
+  // f32 sums in two levels (FoldGranule), which takes as many registers again.
+  SetRowsAndKeys(dtype == DType::kF32 ? 2 : 4, 8, shape);
   shape.two_paths = true;
   shape.threads = std::max(shape.subgroup, std::min(128u, limits.max_invocations));
   return shape;
