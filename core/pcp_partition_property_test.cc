@@ -20,7 +20,6 @@
 namespace weft {
 namespace {
 
-
 using Ints = std::vector<int64_t>;
 
 constexpr RequestKind kD = RequestKind::kDecode;
