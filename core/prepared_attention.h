@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "core/address_map.h"
 #include "core/attention_spec.h"
 #include "core/device.h"
 #include "core/kv_cache.h"
@@ -25,20 +26,29 @@ class PreparedAttention {
   const KvCacheLayout& layout() const { return layout_; }
   DeviceId device() const { return device_; }
   const PlanConfig& plan_config() const { return plan_config_; }
+  // Of the backend that made it: only queues of that very object can run it, since two backend
+  // objects of one device share neither kernels nor addresses.
+  const AddressMap& allocations() const { return *allocations_; }
 
   // The kernels chosen, and why.
   virtual std::string Explain() const = 0;
 
  protected:
+  // `allocations` must outlive it.
   PreparedAttention(const AttentionSpec& spec, const KvCacheLayout& layout, DeviceId device,
-                    const PlanConfig& config)
-      : spec_(spec), layout_(layout), device_(device), plan_config_(config) {}
+                    const PlanConfig& config, const AddressMap* allocations)
+      : spec_(spec),
+        layout_(layout),
+        device_(device),
+        plan_config_(config),
+        allocations_(allocations) {}
 
  private:
   AttentionSpec spec_;
   KvCacheLayout layout_;
   DeviceId device_;
   PlanConfig plan_config_;
+  const AddressMap* allocations_;
 };
 
 }  // namespace weft

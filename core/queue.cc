@@ -207,6 +207,11 @@ absl::Status Queue::CheckAttention(const AttentionArgs& args) const {
         absl::StrCat("attention: prepared for ", ToString(args.prepared->device()),
                      ", the queue's device is ", ToString(device_)));
   }
+  if (&args.prepared->allocations() != allocations_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("attention: prepared by another backend object of ", ToString(device_),
+                     " than the queue's"));
+  }
   if (args.num_rows < 0) return Invalid("attention: ", args.num_rows, " rows");
   const AttentionSpec& spec = args.prepared->spec();
   RETURN_IF_ERROR(CheckAttentionTables(check, args));

@@ -128,7 +128,7 @@ absl::StatusOr<std::unique_ptr<Queue>> VulkanBackend::CreateQueue() {
 absl::StatusOr<std::shared_ptr<const PreparedAttention>> VulkanBackend::Prepare(
     const AttentionSpec& spec, const KvCacheLayout& layout) {
   RETURN_IF_ERROR(SupportsAttention(*vulkan_device_, spec, layout));
-  return PrepareAttention(*vulkan_device_, device(), spec, layout);
+  return PrepareAttention(*vulkan_device_, device(), allocations(), spec, layout);
 }
 
 }  // namespace weft::vulkan

@@ -40,6 +40,24 @@ class VulkanBackendTest : public ::testing::Test {
   std::shared_ptr<Backend> backend_;
 };
 
+// Two backend objects of one device share neither pipelines nor addresses, though their ids agree.
+TEST_F(VulkanBackendTest, RefusesWhatAnotherBackendObjectPrepared) {
+  const auto other = TestRegistry().Create("vulkan");
+  ASSERT_TRUE(other.ok());
+  AttentionSpec spec;
+  spec.num_heads = 1;
+  spec.num_kv_heads = 1;
+  spec.head_size = 32;
+  const auto prepared = (*other)->Prepare(spec, *KvCacheLayout::Nhd(DType::kF16, 16, 1, 32));
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  const auto queue = backend_->CreateQueue();
+  ASSERT_TRUE(queue.ok());
+  AttentionArgs args;
+  args.prepared = prepared->get();
+  const absl::Status status = (*queue)->Attention(args);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+}
+
 TEST_F(VulkanBackendTest, ListsItsDevices) {
   EXPECT_EQ(RegisterVulkanBackend(TestRegistry()).code(), absl::StatusCode::kAlreadyExists);
   for (const BackendListing& listing : TestRegistry().List()) {

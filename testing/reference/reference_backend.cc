@@ -47,8 +47,9 @@ DeviceInfo InfoOf(int32_t ordinal) {
 
 class ReferencePrepared : public PreparedAttention {
  public:
-  ReferencePrepared(const AttentionSpec& spec, const KvCacheLayout& layout, DeviceId device)
-      : PreparedAttention(spec, layout, device, PlanConfig{kTileTokens}) {}
+  ReferencePrepared(const AttentionSpec& spec, const KvCacheLayout& layout, DeviceId device,
+                    const AddressMap* allocations)
+      : PreparedAttention(spec, layout, device, PlanConfig{kTileTokens}, allocations) {}
 
   std::string Explain() const override {
     return absl::StrCat("plain loops on the host, ", Name(PrecisionOf(device())),
@@ -90,7 +91,7 @@ class ReferenceBackend : public Backend {
   absl::StatusOr<std::shared_ptr<const PreparedAttention>> Prepare(
       const AttentionSpec& spec, const KvCacheLayout& layout) override {
     RETURN_IF_ERROR(Supports(spec, layout));
-    return std::make_shared<const ReferencePrepared>(spec, layout, device());
+    return std::make_shared<const ReferencePrepared>(spec, layout, device(), &allocations());
   }
 };
 

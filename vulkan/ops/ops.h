@@ -66,9 +66,11 @@ absl::Status RecordAttention(Recorder& recorder, const VulkanPreparedAttention& 
 // INVALID_ARGUMENT: wrong on every device. UNIMPLEMENTED names the first thing that is not built.
 absl::Status SupportsAttention(const Device& device, const AttentionSpec& spec,
                                const KvCacheLayout& layout);
-// Slow: compiles. The errors of SupportsAttention.
+// Slow: compiles. `allocations` are the backend's, and must outlive the result. The errors of
+// SupportsAttention.
 absl::StatusOr<std::shared_ptr<const PreparedAttention>> PrepareAttention(
-    Device& device, DeviceId id, const AttentionSpec& spec, const KvCacheLayout& layout);
+    Device& device, DeviceId id, const AddressMap& allocations, const AttentionSpec& spec,
+    const KvCacheLayout& layout);
 
 }  // namespace weft::vulkan
 

@@ -78,12 +78,14 @@ absl::Status SupportsAttention(const Device& device, const AttentionSpec& spec,
 }
 
 absl::StatusOr<std::shared_ptr<const PreparedAttention>> PrepareAttention(
-    Device& device, DeviceId id, const AttentionSpec& spec, const KvCacheLayout& layout) {
+    Device& device, DeviceId id, const AddressMap& allocations, const AttentionSpec& spec,
+    const KvCacheLayout& layout) {
   RETURN_IF_ERROR(SupportsAttention(device, spec, layout));
   ASSIGN_OR_RETURN(const AttentionKernels kernels, MakeKernels(device, spec, layout));
   PlanConfig config;
   config.tile_tokens = TileTokens(kernels.prefill_shape, spec.group_size());
-  return std::make_shared<const VulkanPreparedAttention>(spec, layout, id, config, kernels);
+  return std::make_shared<const VulkanPreparedAttention>(spec, layout, id, config, &allocations,
+                                                         kernels);
 }
 
 std::string VulkanPreparedAttention::Explain() const {

@@ -23,8 +23,9 @@ struct AttentionKernels {
 class VulkanPreparedAttention final : public PreparedAttention {
  public:
   VulkanPreparedAttention(const AttentionSpec& spec, const KvCacheLayout& layout, DeviceId id,
-                          const PlanConfig& config, const AttentionKernels& kernels)
-      : PreparedAttention(spec, layout, id, config), kernels_(kernels) {}
+                          const PlanConfig& config, const AddressMap* allocations,
+                          const AttentionKernels& kernels)
+      : PreparedAttention(spec, layout, id, config, allocations), kernels_(kernels) {}
 
   std::string Explain() const override;
 
