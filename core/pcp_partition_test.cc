@@ -399,7 +399,7 @@ TEST(PcpPartitionCapacityTest, SafeCapacityCoversTheWorstBatches) {
   auto decodes = PcpPartition::BuildFromArrays(n, m, 4, 4);
   ASSERT_TRUE(decodes.ok());
   EXPECT_EQ(decodes->padded_total(), 128);
-  EXPECT_GT(decodes->padded_total(), 4 * kRequests + 2 * 4 * kRequests);
+  EXPECT_GT(decodes->padded_total(), kRequests * 4 + kRequests * 2 * 4);
   EXPECT_EQ(PcpPartition::SafeCapacity(4 * kRequests, kRequests, 4, 4), 128);
 
   // Fresh one-token prompts, each padded to 2W.
