@@ -79,7 +79,7 @@ absl::Status AttentionLayer::Forward(Queue& queue, const StepBuffers& step,
   write.slots = step.slots();
   write.cache = io.cache;
   if (step.plan()->slots().empty()) return queue.Attention(attention);
-  RETURN_IF_ERROR(queue.CheckReshapeAndCache(write));
+  // The write must not be recorded if the attention would be refused.
   RETURN_IF_ERROR(queue.CheckAttention(attention));
   RETURN_IF_ERROR(queue.ReshapeAndCache(write));
   return queue.Attention(attention);

@@ -102,9 +102,8 @@ class Queue {
   absl::Status Attention(const AttentionArgs& args);
   absl::Status GatherRows(const GatherRowsArgs& args);
 
-  // The checks alone, for a caller that must not record the first of two operations if the second
-  // would be refused.
-  absl::Status CheckReshapeAndCache(const ReshapeAndCacheArgs& args) const;
+  // What Attention checks, for a caller that must not record a write before it if it would be
+  // refused.
   absl::Status CheckAttention(const AttentionArgs& args) const;
 
   // Starts all that was recorded. Does not wait. Nothing recorded: OK.
@@ -138,6 +137,8 @@ class Queue {
   virtual absl::Status DoGatherRows(const GatherRowsArgs& args) = 0;
 
  private:
+  absl::Status CheckReshapeAndCache(const ReshapeAndCacheArgs& args) const;
+
   DeviceId device_;
   const AddressMap* allocations_;
 };
