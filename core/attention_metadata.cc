@@ -96,6 +96,10 @@ AttentionMetadataBuilder::AttentionMetadataBuilder(const KvCacheLayout& layout, 
 absl::StatusOr<AttentionMetadata> AttentionMetadataBuilder::Build(
     const RequestBatch& batch, const MetadataOptions& options) const {
   const int64_t block_size = layout_.block_size();
+  if (block_size < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("the layout has blocks of ", block_size,
+                                                   " tokens: it was made by no factory"));
+  }
   AttentionMetadata metadata;
   metadata.layout_ = layout_;
   metadata.num_blocks_ = num_blocks_;
@@ -163,6 +167,13 @@ absl::StatusOr<AttentionMetadata> AttentionMetadataBuilder::BuildForGraphCapture
   if (num_requests < 0 || query_len < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("capture of ", num_requests, " requests of ", query_len, " tokens"));
+  }
+  if (layout_.block_size() < 1 || num_requests == 0) return Build({});
+  const std::optional<int64_t> tokens = CheckedMul(num_requests, query_len);
+  if (!tokens || *tokens > kMaxInt32) {
+    return absl::OutOfRangeError(absl::StrCat("capture of ", num_requests, " requests of ",
+                                              query_len, " tokens, must be at most ", kMaxInt32,
+                                              " tokens in all"));
   }
   const int64_t blocks = CeilDiv(query_len, layout_.block_size());
   if (blocks > num_blocks_) {
