@@ -68,7 +68,7 @@ TEST(MissingBarrierTest, TheLayerSeesEachOne) {
       EXPECT_GT(ValidationMessageCount(), before) << "without barrier " << n << ": " << lines[i];
     }
     std::cout << barriers[i]
-              << " barriers, each one missed by the layer when left out: " << lines[i] << "\n";
+              << " barriers, each one reported when left out: " << lines[i] << "\n";
   }
   EXPECT_NE(absl::StrJoin(ValidationMessages(), "\n").find("hazard detected"), std::string::npos);
 }
