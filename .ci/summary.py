@@ -48,6 +48,8 @@ def junit_cases(path):
         name = f'{case.get("classname", "")}.{case.get("name", "")}'
         if case.find("failure") is not None or case.find("error") is not None:
             yield "failed", name
+        elif (skipped := case.find("skipped")) is not None and "WARNING" in skipped.get("message", ""):
+            yield "skipped", f'{name}: {skipped.get("message")}'
         elif case.find("skipped") is not None or case.get("result") in ("skipped", "suppressed"):
             yield "skipped", name
         elif case.get("status") == "notrun":
@@ -117,6 +119,8 @@ def main():
     for what, name in cases:
         if what == "failed":
             print(f"FAILED {name}")
+        elif what == "skipped" and "WARNING" in name:
+            print(f"SKIPPED {name}")
     count = collections.Counter(what for what, _ in cases)
     skipped = f', {count["skipped"]} skipped' if count["skipped"] else ""
     print(f'{count["passed"]} passed, {count["failed"]} failed{skipped}')
