@@ -135,13 +135,12 @@ absl::StatusOr<StepWork> Engine::Prepare(Step step) const {
   return work;
 }
 
-// One thread for each rank and step: what a rank does in a step is far more than starting it. The
-// rank that brings the restored rows here changes with the step, so that all are looked at.
+// One thread for each rank and step: what a rank does in a step is far more than starting it.
 absl::StatusOr<std::vector<RankStep>> Engine::RunRanks(const StepWork& work) {
   std::vector<RankStep> results(ranks_.size());
   FirstError error;
   const auto run = [&](size_t rank) {
-    const bool reader = work.step.index % config_.world_size == static_cast<int64_t>(rank);
+    const bool reader = ReaderRank(work) == static_cast<int64_t>(rank);
     absl::StatusOr<RankStep> result = ranks_[rank]->Run(work, reader);
     if (result.ok()) {
       results[rank] = *std::move(result);
@@ -169,7 +168,18 @@ void Engine::Digest(const StepWork& work, absl::Span<const uint8_t> rows,
   }
 }
 
-absl::StatusOr<RunStats> Engine::Run(const ProgressCallback& progress) {
+void Engine::Judge(const StepWork& work, absl::Span<RankStep> results, RunStats& stats) const {
+  std::vector<SampleAnswer> answers(work.samples.size());
+  for (size_t i = 0; i < answers.size(); ++i) {
+    answers[i] = std::move(results[work.samples[i].rank].answers[i]);
+  }
+  stats.mismatches = checker_->Judge(work, answers, Reader(work, results).restored);
+  ++stats.checked_steps;
+  stats.checked_pairs += static_cast<int64_t>(work.samples.size());
+}
+
+absl::StatusOr<RunStats> Engine::Run(const ProgressCallback& progress,
+                                     const StepObserver& observer) {
   RunStats stats;
   OutputDigest digest(static_cast<int64_t>(workload_->requests.size()));
   const int64_t tokens_total = AllTokens(*workload_);
@@ -180,27 +190,25 @@ absl::StatusOr<RunStats> Engine::Run(const ProgressCallback& progress) {
     if (progress) {
       progress(done.prefill_tokens + done.decode_tokens + done.reused_tokens, tokens_total);
     }
-    const absl::Time step_start = absl::Now();
+    StepTimes times;
+    times.start = absl::Now();
     ASSIGN_OR_RETURN(const StepWork work, Prepare(scheduler_.Next()));
+    times.prepared = absl::Now();
     ASSIGN_OR_RETURN(std::vector<RankStep> results, RunRanks(work));
-    const RankStep& reader = results[work.step.index % config_.world_size];
-    Digest(work, reader.restored, digest);
-    stats.step_seconds.push_back(absl::ToDoubleSeconds(absl::Now() - step_start));
+    times.ran = absl::Now();
+    Digest(work, Reader(work, results).restored, digest);
+    times.end = times.judged = absl::Now();
+    stats.step_seconds.push_back(absl::ToDoubleSeconds(times.end - times.start));
     const BlockCounts& blocks = work.step.blocks;
     const double use = static_cast<double>(blocks.used) / static_cast<double>(blocks.total);
     used += use;
     stats.peak_block_use = std::max(stats.peak_block_use, use);
-    if (work.samples.empty()) continue;
-
-    const absl::Time oracle_start = absl::Now();
-    std::vector<SampleAnswer> answers(work.samples.size());
-    for (size_t i = 0; i < answers.size(); ++i) {
-      answers[i] = std::move(results[work.samples[i].rank].answers[i]);
+    if (!work.samples.empty()) {
+      Judge(work, absl::MakeSpan(results), stats);
+      times.judged = absl::Now();
+      stats.oracle_time += times.judged - times.end;
     }
-    stats.mismatches = checker_->Judge(work, answers, reader.restored);
-    ++stats.checked_steps;
-    stats.checked_pairs += static_cast<int64_t>(work.samples.size());
-    stats.oracle_time += absl::Now() - oracle_start;
+    if (observer) observer(work, results, times);
   }
   stats.wall = absl::Now() - start;
   stats.schedule = scheduler_.totals();

@@ -52,7 +52,6 @@ absl::StatusOr<std::unique_ptr<Rank>> Rank::Create(const RankConfig& config,
   RETURN_IF_ERROR(rank->queue_->Submit());
   RETURN_IF_ERROR(rank->queue_->Wait(absl::Now() + config.timeout));
   rank->queue_->SetProfiling(true);
-  rank->totals_.op_times.resize(kNumOpKinds);
   return rank;
 }
 
@@ -219,9 +218,21 @@ absl::Status Rank::Restore(const Views& views, bool wanted, absl::Time deadline,
   return queue_->CopyToHost(absl::MakeSpan(result.restored), restored.address());
 }
 
+void RankTotals::Add(const RankWork& work) {
+  for (size_t kind = 0; kind < work.op_times.size(); ++kind) {
+    op_times[kind].calls += work.op_times[kind].calls;
+    op_times[kind].time += work.op_times[kind].time;
+  }
+  causal_pairs += work.causal_pairs;
+  rows += work.rows;
+  padding_rows += work.padding_rows;
+  plan_time += work.planned - work.start;
+}
+
 absl::StatusOr<RankStep> Rank::Run(const StepWork& work, bool want_restored) {
-  const absl::Time start = absl::Now();
-  const absl::Time deadline = start + config_.timeout;
+  RankStep result;
+  result.work.start = absl::Now();
+  const absl::Time deadline = result.work.start + config_.timeout;
   ASSIGN_OR_RETURN(const std::shared_ptr<const Plan> plan,
                    layer_.MakePlan(work.metadata, work.partition_or_null(), config_.rank));
   RETURN_IF_ERROR(step_->Update(*queue_, plan));
@@ -231,25 +242,22 @@ absl::StatusOr<RankStep> Rank::Run(const StepWork& work, bool want_restored) {
   if (communicator_ != nullptr) {
     communicator_->SetStep(work.step.index, work.partition->fingerprint());
   }
-  totals_.plan_time += absl::Now() - start;
+  result.work.planned = absl::Now();
 
-  RankStep result;
   result.answers.resize(work.samples.size());
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     RETURN_IF_ERROR(RunLayer(layer, work, views, deadline, result));
   }
   RETURN_IF_ERROR(Restore(views, want_restored, deadline, result));
+  result.work.recorded = absl::Now();
   RETURN_IF_ERROR(queue_->Submit());
   RETURN_IF_ERROR(queue_->Wait(deadline));
-
-  const std::vector<OpTime> times = queue_->TakeOpTimes();
-  for (size_t kind = 0; kind < times.size(); ++kind) {
-    totals_.op_times[kind].calls += times[kind].calls;
-    totals_.op_times[kind].time += times[kind].time;
-  }
-  totals_.causal_pairs += plan->causal_pairs();
-  totals_.rows += plan->num_rows();
-  totals_.padding_rows += plan->num_padding_rows();
+  result.work.done = absl::Now();
+  result.work.op_times = queue_->TakeOpTimes();
+  result.work.causal_pairs = plan->causal_pairs();
+  result.work.rows = plan->num_rows();
+  result.work.padding_rows = plan->num_padding_rows();
+  totals_.Add(result.work);
   return result;
 }
 

@@ -40,18 +40,30 @@ struct RankConfig {
 using FaultHook =
     std::function<absl::Status(Queue& queue, const StepBuffers& buffers, const Step& step)>;
 
+// What a rank did in one step, and when.
+struct RankWork {
+  absl::Time start, planned, recorded, done;  // plan and tables; recording, collectives too; device
+  std::vector<OpTime> op_times;               // on the device; indexed by OpKind
+  int64_t causal_pairs = 0;
+  int64_t rows = 0;
+  int64_t padding_rows = 0;
+};
+
 struct RankStep {
   std::vector<SampleAnswer> answers;  // one for each of the work's samples; filled for this rank's
   // [tokens, heads * head_size] of the last layer, in the step's order; if asked for.
   std::vector<uint8_t> restored;
+  RankWork work;
 };
 
 struct RankTotals {
-  std::vector<OpTime> op_times;  // indexed by OpKind
+  std::vector<OpTime> op_times = std::vector<OpTime>(kNumOpKinds);
   int64_t causal_pairs = 0;
   int64_t rows = 0;
   int64_t padding_rows = 0;
   absl::Duration plan_time;  // on the host: plan, row numbers
+
+  void Add(const RankWork& work);
 };
 
 // Used by one thread at a time.
