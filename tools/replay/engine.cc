@@ -15,6 +15,7 @@
 #include "core/status_macros.h"
 #include "tools/replay/checker.h"
 #include "tools/replay/digest.h"
+#include "tools/replay/pcp_rank.h"
 
 namespace weft::replay {
 namespace {
@@ -79,39 +80,48 @@ Engine::~Engine() = default;
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config,
                                                        std::shared_ptr<Backend> backend,
                                                        const Workload& workload) {
-  const AttentionSpec spec = config.preset.Spec();
+  const std::vector<AttentionSpec> kinds = config.preset.Kinds();
   ASSIGN_OR_RETURN(const KvCacheLayout layout,
-                   KvCacheLayout::Nhd(spec.kv_dtype, config.scheduler.block_size, spec.num_kv_heads,
-                                      spec.head_size));
+                   KvCacheLayout::Nhd(kinds[0].kv_dtype, config.scheduler.block_size,
+                                      kinds[0].num_kv_heads, kinds[0].head_size));
   RETURN_IF_ERROR(CheckCachesFit(config, layout, backend->info(), workload));
   ASSIGN_OR_RETURN(Scheduler scheduler, Scheduler::Create(workload, config.scheduler));
   auto engine = std::unique_ptr<Engine>(new Engine(config, workload, std::move(scheduler)));
-  ASSIGN_OR_RETURN(const AttentionLayer layer, AttentionLayer::Create(backend, spec, layout));
-  engine->content_ = std::make_unique<Content>(workload, spec, config.scheduler.block_size,
+  engine->content_ = std::make_unique<Content>(workload, kinds[0], config.scheduler.block_size,
                                                config.num_layers, config.seed);
-  engine->checker_ = std::make_unique<Checker>(*engine->content_, spec, config.num_layers,
+  engine->checker_ = std::make_unique<Checker>(*engine->content_, kinds, config.num_layers,
                                                config.seed, config.run);
   engine->builder_ =
       std::make_unique<AttentionMetadataBuilder>(layout, config.scheduler.num_blocks);
-  if (config.world_size > 1) engine->communicators_ = CreateInProcessGroup(config.world_size);
-
-  RankConfig rank;
-  rank.world_size = config.world_size;
-  rank.num_layers = config.num_layers;
-  rank.num_blocks = config.scheduler.num_blocks;
-  rank.max_tokens = config.scheduler.token_budget;
-  rank.max_requests = std::min(config.scheduler.max_running, config.scheduler.token_budget);
-  rank.max_seq_len = LongestRequest(workload);
-  rank.max_allocation_bytes = config.max_allocation_bytes;
-  rank.timeout = config.timeout;
-  for (rank.rank = 0; rank.rank < config.world_size; ++rank.rank) {
-    Communicator* communicator =
-        config.world_size > 1 ? engine->communicators_[rank.rank].get() : nullptr;
-    ASSIGN_OR_RETURN(std::unique_ptr<Rank> created,
-                     Rank::Create(rank, backend, layer, *engine->content_, communicator));
-    engine->ranks_.push_back(std::move(created));
+  std::vector<AttentionLayer> layers;
+  for (const AttentionSpec& kind : kinds) {
+    ASSIGN_OR_RETURN(AttentionLayer layer, AttentionLayer::Create(backend, kind, layout));
+    layers.push_back(std::move(layer));
   }
+  RETURN_IF_ERROR(engine->CreateRanks(layers, backend));
   return engine;
+}
+
+absl::Status Engine::CreateRanks(const std::vector<AttentionLayer>& kinds,
+                                 const std::shared_ptr<Backend>& backend) {
+  const int64_t world_size = config_.world_size;
+  if (world_size > 1) communicators_ = CreateInProcessGroup(world_size);
+  RankConfig rank;
+  rank.world_size = world_size;
+  rank.num_layers = config_.num_layers;
+  rank.num_blocks = config_.scheduler.num_blocks;
+  rank.max_tokens = config_.scheduler.token_budget;
+  rank.max_requests = std::min(config_.scheduler.max_running, config_.scheduler.token_budget);
+  rank.max_seq_len = LongestRequest(*workload_);
+  rank.max_allocation_bytes = config_.max_allocation_bytes;
+  rank.timeout = config_.timeout;
+  for (rank.rank = 0; rank.rank < world_size; ++rank.rank) {
+    Communicator* communicator = world_size > 1 ? communicators_[rank.rank].get() : nullptr;
+    ASSIGN_OR_RETURN(std::unique_ptr<Rank> created,
+                     PcpRank::Create(rank, backend, kinds, *content_, communicator));
+    ranks_.push_back(std::move(created));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<StepWork> Engine::Prepare(Step step) const {

@@ -14,7 +14,11 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "collectives/communicator.h"
+#include "core/attention_layer.h"
+#include "core/attention_metadata.h"
 #include "core/backend.h"
+#include "tools/replay/content.h"
 #include "tools/replay/preset.h"
 #include "tools/replay/rank.h"
 #include "tools/replay/scale.h"
@@ -95,6 +99,8 @@ class Engine {
     return results[ReaderRank(work)];
   }
 
+  absl::Status CreateRanks(const std::vector<AttentionLayer>& kinds,
+                           const std::shared_ptr<Backend>& backend);
   absl::StatusOr<StepWork> Prepare(Step step) const;
   absl::StatusOr<std::vector<RankStep>> RunRanks(const StepWork& work);
   void Digest(const StepWork& work, absl::Span<const uint8_t> rows, OutputDigest& digest) const;

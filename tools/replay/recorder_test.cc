@@ -107,6 +107,7 @@ TEST(Recorder, AddsUpToTheTotals) {
   EXPECT_GT(sum.reused_tokens, 0);
   EXPECT_EQ(checked, run.stats.checked_steps);
   EXPECT_EQ(samples, run.stats.checked_pairs);
+  // One kind of layer, and two layers.
   EXPECT_EQ(pairs, run.stats.ranks[0].causal_pairs + run.stats.ranks[1].causal_pairs);
   EXPECT_EQ(attention_calls, 2 * kRanks * totals.steps);
   absl::Duration of_ranks;

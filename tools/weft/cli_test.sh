@@ -54,7 +54,7 @@ expect 2 "--scale=1.5: not a number above 0" replay --scale=1.5
 expect 2 "--scale=nan: not a number above 0" replay --scale=nan
 expect 2 "--scale=inf: not a number above 0" replay --scale=inf
 expect 2 "--scale=: no value" replay --scale=
-expect 2 "--preset=gpt: no such preset; there are llama-8b, llama-70b-tp8, qwen3-like, small" \
+expect 2 "--preset=gpt: no such preset; there are llama-8b, llama-70b-tp8, qwen3-like, gpt-oss-like, " \
   replay --preset=gpt
 mkdir -p folder
 expect 2 "--report=folder: it is a directory" replay --report=folder

@@ -93,10 +93,12 @@ absl::StatusOr<std::vector<TraceRequest>> LoadTrace(const Flags& flags, const Op
 }
 
 absl::Status Supports(const Backend& backend, const Preset& preset) {
-  const AttentionSpec spec = preset.Spec();
-  ASSIGN_OR_RETURN(const KvCacheLayout layout,
-                   KvCacheLayout::Nhd(spec.kv_dtype, 16, spec.num_kv_heads, spec.head_size));
-  return backend.Supports(spec, layout);
+  for (const AttentionSpec& spec : preset.Kinds()) {
+    ASSIGN_OR_RETURN(const KvCacheLayout layout,
+                     KvCacheLayout::Nhd(spec.kv_dtype, 16, spec.num_kv_heads, spec.head_size));
+    RETURN_IF_ERROR(backend.Supports(spec, layout));
+  }
+  return absl::OkStatus();
 }
 
 // The first backend that supports the preset; the reasons of all otherwise.
