@@ -126,6 +126,9 @@ class FakeQueue : public Queue {
   absl::Status DoReshapeAndCache(const ReshapeAndCacheArgs&) override { return Unimplemented(); }
   absl::Status DoAttention(const AttentionArgs&) override { return Unimplemented(); }
   absl::Status DoGatherRows(const GatherRowsArgs&) override { return Unimplemented(); }
+  absl::Status DoMergeStates(const MergeStatesArgs&) override { return Unimplemented(); }
+  absl::Status DoCorrectAttnOut(const CorrectAttnOutArgs&) override { return Unimplemented(); }
+  absl::Status DoQuantizeFp8(const QuantizeFp8Args&) override { return Unimplemented(); }
 
  private:
   static absl::Status Unimplemented() {

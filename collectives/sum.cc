@@ -44,6 +44,13 @@ void SumInOrder(DType dtype, absl::Span<const uint8_t* const> parts, int64_t cou
     case DType::kI64:
       SumIntegers<uint64_t>(parts, count, sum);
       return;
+    case DType::kU8:
+      SumIntegers<uint8_t>(parts, count, sum);
+      return;
+    case DType::kF8E4M3:
+    case DType::kF8E5M2:
+      SumFloats(dtype, parts, count, sum);
+      return;
   }
 }
 

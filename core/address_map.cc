@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/address_map.h"
 
+#include <algorithm>
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
@@ -52,10 +53,33 @@ std::optional<AddressMap::Allocation> AddressMap::Find(uint64_t address, int64_t
   return found;
 }
 
+absl::Status AddressMap::AddImported(uint64_t base, int64_t bytes) {
+  if (base == 0 || bytes < 1 || base + static_cast<uint64_t>(bytes) < base) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("imported range at 0x", absl::Hex(base), " of ", bytes, " bytes"));
+  }
+  absl::MutexLock lock(&mutex_);
+  imported_.emplace_back(base, bytes);
+  return absl::OkStatus();
+}
+
+void AddressMap::RemoveImported(uint64_t base, int64_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = std::find(imported_.begin(), imported_.end(), std::pair(base, bytes));
+  if (found != imported_.end()) imported_.erase(found);
+}
+
 absl::Status AddressMap::Check(uint64_t address, int64_t bytes) const {
   if (bytes == 0 || Find(address, bytes).has_value()) return absl::OkStatus();
   const uint64_t end = address + static_cast<uint64_t>(bytes);
   absl::MutexLock lock(&mutex_);
+  for (const auto& [base, size] : imported_) {
+    const uint64_t offset = address - base;
+    if (bytes > 0 && address >= base && offset < static_cast<uint64_t>(size) &&
+        static_cast<uint64_t>(bytes) <= static_cast<uint64_t>(size) - offset) {
+      return absl::OkStatus();
+    }
+  }
   auto next = allocations_.upper_bound(address);
   const std::string nearest =
       next == allocations_.begin()

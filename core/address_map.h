@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -25,6 +27,11 @@ class AddressMap {
     void* owner = nullptr;  // what the backend wants back: a VulkanBuffer, say
   };
 
+  // A range that Check accepts although no allocation holds it all (Backend::ImportRange). May
+  // overlap others. INVALID_ARGUMENT: no bytes, or an end past the address space.
+  absl::Status AddImported(uint64_t base, int64_t bytes);
+  void RemoveImported(uint64_t base, int64_t bytes);
+
   // INVALID_ARGUMENT: no bytes, or an overlap with a live allocation.
   absl::Status Add(const Allocation& allocation);
   // NOT_FOUND if no allocation starts there.
@@ -33,8 +40,8 @@ class AddressMap {
   // The allocation that holds all of [address, address + bytes), if there is one. bytes >= 0.
   std::optional<Allocation> Find(uint64_t address, int64_t bytes) const;
 
-  // OK for bytes == 0; OUT_OF_RANGE, naming the range and the nearest allocation, if Find has
-  // nothing.
+  // OK for bytes == 0, and inside an imported range; OUT_OF_RANGE, naming the range and the nearest
+  // allocation, if Find has nothing.
   absl::Status Check(uint64_t address, int64_t bytes) const;
 
   int64_t total_bytes() const;
@@ -42,6 +49,7 @@ class AddressMap {
  private:
   mutable absl::Mutex mutex_;
   std::map<uint64_t, Allocation> allocations_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::pair<uint64_t, int64_t>> imported_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace weft

@@ -22,6 +22,7 @@
 #include "core/attention_metadata.h"
 #include "core/attention_spec.h"
 #include "core/backend.h"
+#include "core/head_value_buffer.h"
 #include "core/pcp_partition.h"
 #include "core/plan.h"
 #include "core/queue.h"
@@ -31,19 +32,21 @@ namespace weft {
 
 // The tensors of one call; the caller's memory.
 struct AttentionIo {
-  TensorView query;  // [>= plan rows, num_heads, head_size]
+  TensorView query;  // [>= plan rows, num_heads, head_size], spec.query_dtype()
   TensorView key;    // [>= plan slots, num_kv_heads, head_size]; with PCP the all-gathered rows of
                      // all ranks, rank-major
   TensorView value;
-  TensorView out;  // as query; rows past the plan's are untouched
+  TensorView out;  // as query, spec.output_dtype(); rows past the plan's are untouched
   TensorView lse;  // f32 [>= plan rows, num_heads], or not given
   KvCacheView cache;
+  // Scales of a block-quantised output (seed 002, output_block_scale): refused, UNIMPLEMENTED.
+  TensorView out_block_scale;
 };
 
 // Copyable, immutable, thread-safe; keeps the backend alive.
 class AttentionLayer {
  public:
-  // Slow: prepares kernels. The errors of Backend::Supports.
+  // Slow: prepares kernels, uploads slopes, sinks and scales. The errors of Backend::Supports.
   static absl::StatusOr<AttentionLayer> Create(std::shared_ptr<Backend> backend,
                                                const AttentionSpec& spec,
                                                const KvCacheLayout& layout);
@@ -53,11 +56,21 @@ class AttentionLayer {
   absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const AttentionMetadata& metadata,
                                                        const PcpPartition* partition = nullptr,
                                                        int64_t rank = 0) const;
+  // The same for a part of the keys or rows (core/plan.h). FAILED_PRECONDITION: metadata of another
+  // cache layout; with KeyScope::kNew, a layer whose layout is not KvCacheLayout::Rows.
+  absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const AttentionMetadata& metadata,
+                                                       const PlanOptions& options) const;
 
-  // Writes key and value to the cache (ReshapeAndCache), then attends (Attention). Records only:
-  // never allocates, never waits. FAILED_PRECONDITION: no plan in `step`, or one of another kind of
-  // layer. The errors of the two operations. Everything is checked before anything is recorded.
+  // Writes key and value to the cache (ReshapeAndCache) unless the layer shares another's, then
+  // attends (Attention). Records only: never allocates, never waits. FAILED_PRECONDITION: no plan in
+  // `step`, or one of another kind of layer. The errors of the two operations. Everything is checked
+  // before anything is recorded.
   absl::Status Forward(Queue& queue, const StepBuffers& step, const AttentionIo& io) const;
+
+  // A profiling run (seed 002: a forward without metadata): the engine has no step yet and wants to
+  // see what memory it takes. Checks the tensors that are there, records nothing, leaves the output
+  // alone.
+  absl::Status Forward(Queue& queue, const AttentionIo& io) const;
 
   // Forward without the write: the layer reads a cache that another one has written (KV sharing).
   // io.key and io.value are not looked at.
@@ -69,13 +82,15 @@ class AttentionLayer {
 
  private:
   AttentionLayer(std::shared_ptr<Backend> backend,
-                 std::shared_ptr<const PreparedAttention> prepared);
+                 std::shared_ptr<const PreparedAttention> prepared,
+                 std::shared_ptr<const HeadValueBuffer> head_values);
 
   // The arguments of the attention operation, if `step` and the cache fit this layer.
   absl::StatusOr<AttentionArgs> Arguments(const StepBuffers& step, const AttentionIo& io) const;
 
   std::shared_ptr<Backend> backend_;
   std::shared_ptr<const PreparedAttention> prepared_;
+  std::shared_ptr<const HeadValueBuffer> head_values_;
   uint64_t fingerprint_ = 0;
 };
 

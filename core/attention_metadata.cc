@@ -15,9 +15,19 @@ namespace {
 
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
-// Counts, lengths and the used part of the block table of one request.
+// The first block-table column that a row of the request may read a key of: columns before it lie
+// before every window.
+int64_t FirstColumn(const Request& request, int64_t used, int64_t tokens_per_block,
+                    int64_t window) {
+  if (window <= 0 || used == 0) return 0;
+  const int64_t first_seen = std::max<int64_t>(request.num_computed_tokens - window + 1, 0);
+  return std::min(first_seen / tokens_per_block, used - 1);
+}
+
+// Counts, lengths and the used part of the block table of one request. `block_size` counts tokens of
+// the sequence.
 absl::Status CheckRequest(const Request& request, size_t index, int64_t block_size,
-                          int64_t num_blocks) {
+                          int64_t num_blocks, int64_t window) {
   if (request.num_new_tokens < 0 || request.num_computed_tokens < 0) {
     return absl::InvalidArgumentError(absl::StrCat("request ", index, ": ", request.num_new_tokens,
                                                    " new and ", request.num_computed_tokens,
@@ -37,7 +47,7 @@ absl::Status CheckRequest(const Request& request, size_t index, int64_t block_si
         absl::StrCat("request ", index, ": ", given, " block ids, but ", *seq_len,
                      " tokens in blocks of ", block_size, " need ", used));
   }
-  for (int64_t column = 0; column < used; ++column) {
+  for (int64_t column = FirstColumn(request, used, block_size, window); column < used; ++column) {
     const int32_t block = request.block_ids[column];
     if (block < 0 || block >= num_blocks) {
       return absl::OutOfRangeError(absl::StrCat("request ", index, ", block table column ", column,
@@ -46,6 +56,12 @@ absl::Status CheckRequest(const Request& request, size_t index, int64_t block_si
     }
   }
   return absl::OkStatus();
+}
+
+int64_t SlotOf(const Request& request, int64_t position, int64_t block_size, const DcpShard& dcp) {
+  if (!dcp.Owns(position)) return -1;
+  const int64_t local = dcp.LocalIndex(position);
+  return int64_t{request.block_ids[local / block_size]} * block_size + local % block_size;
 }
 
 // A block takes new tokens of one place of one request only: elsewhere the second write would be
@@ -76,7 +92,7 @@ absl::Status CheckWrites(const RequestBatch& batch, int64_t block_size) {
 }  // namespace
 
 absl::Span<const int32_t> AttentionMetadata::blocks(int64_t request) const {
-  const int64_t used = CeilDiv(seq_lens_[request], layout_.block_size());
+  const int64_t used = CeilDiv(seq_lens_[request], tokens_per_block());
   return absl::MakeConstSpan(block_table_).subspan(request * block_table_width_, used);
 }
 
@@ -95,14 +111,22 @@ AttentionMetadataBuilder::AttentionMetadataBuilder(const KvCacheLayout& layout, 
 
 absl::StatusOr<AttentionMetadata> AttentionMetadataBuilder::Build(
     const RequestBatch& batch, const MetadataOptions& options) const {
-  const int64_t block_size = layout_.block_size();
+  RETURN_IF_ERROR(options.dcp.Validate(layout_.block_size()));
+  const std::optional<int64_t> product = CheckedMul(layout_.block_size(), options.dcp.world);
+  if (!product || *product > kMaxInt32) {
+    return absl::OutOfRangeError(absl::StrCat("blocks of ", layout_.block_size(), " tokens on ",
+                                              options.dcp.world, " DCP ranks"));
+  }
+  const int64_t block_size = *product;  // tokens of the sequence in a table column
   AttentionMetadata metadata;
   metadata.layout_ = layout_;
   metadata.num_blocks_ = num_blocks_;
+  metadata.dcp_ = options.dcp;
+  metadata.window_ = std::max<int64_t>(options.window, 0);
   int64_t tokens = 0;
   for (size_t i = 0; i < batch.requests.size(); ++i) {
     const Request& request = batch.requests[i];
-    RETURN_IF_ERROR(CheckRequest(request, i, block_size, num_blocks_));
+    RETURN_IF_ERROR(CheckRequest(request, i, block_size, num_blocks_, options.window));
     tokens += request.num_new_tokens;
     if (tokens > kMaxInt32) {
       return absl::OutOfRangeError(absl::StrCat("request ", i, ": the step has more than ",
@@ -130,12 +154,16 @@ absl::StatusOr<AttentionMetadata> AttentionMetadataBuilder::Build(
   metadata.slot_mapping_.reserve(tokens);
   for (int64_t i = 0; i < requests; ++i) {
     const Request& request = batch.requests[i];
-    std::copy_n(request.block_ids.begin(), CeilDiv(metadata.seq_lens_[i], block_size),
-                metadata.block_table_.begin() + i * metadata.block_table_width_);
+    const int64_t used = CeilDiv(metadata.seq_lens_[i], block_size);
+    const auto row = metadata.block_table_.begin() + i * metadata.block_table_width_;
+    std::copy_n(request.block_ids.begin(), used, row);
+    // Kernels load whole key blocks, and may touch (not use) a key before the window: let it exist.
+    const int64_t first = FirstColumn(request, used, block_size, options.window);
+    if (first > 0) std::fill_n(row, first, row[first]);
     for (int64_t position = request.num_computed_tokens; position < metadata.seq_lens_[i];
          ++position) {
       metadata.slot_mapping_.push_back(
-          int64_t{request.block_ids[position / block_size]} * block_size + position % block_size);
+          SlotOf(request, position, layout_.block_size(), options.dcp));
     }
   }
 

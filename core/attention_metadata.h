@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "core/dcp_shard.h"
 #include "core/kv_cache.h"
 #include "core/request_batch.h"
 #include "core/segment.h"
@@ -39,10 +40,13 @@ class AttentionMetadata {
   // [R, block_table_width], row-major; entries past a request's used blocks are -1.
   absl::Span<const int32_t> block_table() const { return block_table_; }
   int64_t block_table_width() const { return block_table_width_; }
-  // The used entries of request i: ceil(seq_len / block_size) of them.
+  // The used entries of request i: ceil(seq_len / tokens_per_block()) of them.
   absl::Span<const int32_t> blocks(int64_t request) const;
+  // Tokens of a sequence that a block-table column stands for: block_size, times the DCP world.
+  int64_t tokens_per_block() const { return layout_.block_size() * dcp_.world; }
 
-  // [num_actual_tokens]: block_id * block_size + offset for each new token.
+  // [num_actual_tokens]: block_id * block_size + offset for each new token; -1 if another DCP rank
+  // holds it.
   absl::Span<const int64_t> slot_mapping() const { return slot_mapping_; }
 
   // Shared prefix (seed 002): filled when common_prefix_len > 0, empty otherwise. Cascade attention
@@ -58,6 +62,10 @@ class AttentionMetadata {
   // PCP.
   std::vector<Segment> Segments() const;
 
+  // MetadataOptions::dcp and ::window.
+  const DcpShard& dcp() const { return dcp_; }
+  int64_t window() const { return window_; }
+
   const KvCacheLayout& layout() const { return layout_; }
   int64_t num_blocks() const { return num_blocks_; }
 
@@ -66,6 +74,8 @@ class AttentionMetadata {
 
   KvCacheLayout layout_;
   int64_t num_blocks_ = 0;
+  DcpShard dcp_;
+  int64_t window_ = 0;
   int64_t max_query_len_ = 0;
   int64_t max_seq_len_ = 0;
   std::vector<int32_t> query_start_loc_ = {0};
@@ -84,6 +94,12 @@ class AttentionMetadata {
 struct MetadataOptions {
   // Tokens at the start of every request that all of them share; 0 = none.
   int64_t common_prefix_len = 0;
+  // The cache holds this rank's share of each sequence (docs/pcp_spec.md, 11).
+  DcpShard dcp;
+  // All layers that use the metadata have a window of at most so many tokens (0: some have none).
+  // Table entries of blocks that lie before every window may then hold anything: their blocks have
+  // been freed. They are not read.
+  int64_t window = 0;
   // Skips the check that no block is written by two requests. Never skips a check that prevents an
   // access.
   bool fast = false;
@@ -96,10 +112,9 @@ class AttentionMetadataBuilder {
 
   // Pure host work, O(tokens + blocks). An empty batch and requests without new tokens are fine.
   // INVALID_ARGUMENT: a negative count; fewer blocks than the request's length needs; a common
-  // prefix longer than a
-  //   request's computed tokens. OUT_OF_RANGE: a block id in the used range outside [0,
-  //   num_blocks); lengths or totals beyond int32. FAILED_PRECONDITION: two places of the batch
-  //   would write one block (a lost write).
+  // prefix longer than a request's computed tokens; a DCP shard that DcpShard::Validate refuses.
+  // OUT_OF_RANGE: a block id in the used range outside [0, num_blocks); lengths or totals beyond
+  // int32. FAILED_PRECONDITION: two places of the batch would write one block (a lost write).
   // Messages name request, column, value and bound.
   absl::StatusOr<AttentionMetadata> Build(const RequestBatch& batch,
                                           const MetadataOptions& options = {}) const;

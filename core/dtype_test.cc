@@ -99,8 +99,74 @@ INSTANTIATE_TEST_SUITE_P(Types, HalfTypeTest,
                                          HalfType{"bf16", 8, 7, BF16ToF32, F32ToBF16}),
                          [](const auto& info) { return info.param.name; });
 
+struct Fp8Type {
+  const char* name;
+  int exponent_bits;
+  int mantissa_bits;
+  int bias;
+  int largest;  // code
+  float (*to_f32)(uint8_t);
+  uint8_t (*from_f32)(float);
+
+  // By the definition of the Open Compute Project, in double.
+  double Decode(int code) const {
+    const int magnitude = code & 0x7f;
+    if (magnitude > largest) {
+      return exponent_bits == 5 && magnitude == 0x7c ? INFINITY : std::nan("");
+    }
+    const int exponent = magnitude >> mantissa_bits;
+    const int mantissa = magnitude & ((1 << mantissa_bits) - 1);
+    if (exponent == 0) return std::ldexp(mantissa, 1 - bias - mantissa_bits);
+    return std::ldexp((1 << mantissa_bits) + mantissa, exponent - bias - mantissa_bits);
+  }
+};
+
+class Fp8TypeTest : public testing::TestWithParam<Fp8Type> {};
+
+TEST_P(Fp8TypeTest, EveryCodeDecodesToItsDefinitionAndComesBack) {
+  const Fp8Type& type = GetParam();
+  for (int code = 0; code < 0x100; ++code) {
+    const double expected = (code & 0x80) != 0 ? -type.Decode(code) : type.Decode(code);
+    const float value = type.to_f32(static_cast<uint8_t>(code));
+    if (std::isnan(expected)) {
+      ASSERT_TRUE(std::isnan(value)) << code;
+      ASSERT_EQ(type.from_f32(value), (code & 0x80) | 0x7f) << code;
+      continue;
+    }
+    ASSERT_EQ(BitsOf(value), BitsOf(static_cast<float>(expected))) << code;
+    const int back = std::isinf(value) ? (code & 0x80) | type.largest : code;  // saturates
+    ASSERT_EQ(type.from_f32(value), back) << code;
+  }
+}
+
+TEST_P(Fp8TypeTest, RoundsToNearestTiesToEvenAndSaturates) {
+  const Fp8Type& type = GetParam();
+  for (int code = 0; code < type.largest; ++code) {
+    const auto tie = static_cast<float>((type.Decode(code) + type.Decode(code + 1)) / 2);
+    const int even = code % 2 == 0 ? code : code + 1;
+    ASSERT_EQ(type.from_f32(tie), even) << code;
+    ASSERT_EQ(type.from_f32(std::nextafterf(tie, 0.0f)), code) << code;
+    ASSERT_EQ(type.from_f32(std::nextafterf(tie, INFINITY)), code + 1) << code;
+    ASSERT_EQ(type.from_f32(-tie), even | 0x80) << code;
+  }
+  const auto largest = static_cast<float>(type.Decode(type.largest));
+  for (const float value : {largest, std::nextafterf(largest, INFINITY), 2 * largest,
+                            std::numeric_limits<float>::max(), static_cast<float>(INFINITY)}) {
+    EXPECT_EQ(type.from_f32(value), type.largest) << value;
+    EXPECT_EQ(type.from_f32(-value), type.largest | 0x80) << value;
+  }
+  EXPECT_EQ(type.from_f32(std::numeric_limits<float>::denorm_min()), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Types, Fp8TypeTest,
+    testing::Values(Fp8Type{"e4m3", 4, 3, 7, 0x7e, F8E4M3ToF32, F32ToF8E4M3},
+                    Fp8Type{"e5m2", 5, 2, 15, 0x7b, F8E5M2ToF32, F32ToF8E5M2}),
+    [](const auto& info) { return info.param.name; });
+
 TEST(DTypeTest, SizesAndNames) {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI32, DType::kI64}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI32, DType::kI64,
+                            DType::kF8E4M3, DType::kF8E5M2, DType::kU8}) {
     const absl::StatusOr<DType> parsed = ParseDType(Name(dtype));
     ASSERT_TRUE(parsed.ok());
     EXPECT_EQ(*parsed, dtype);
@@ -117,7 +183,8 @@ TEST(DTypeTest, UnknownNameIsQuotedAndEscaped) {
 }
 
 TEST(DTypeTest, LoadAndStoreUnaligned) {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+  for (const DType dtype :
+       {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2}) {
     unsigned char memory[32] = {};
     StoreFloat(dtype, memory + 1, 2, -1.5f);
     EXPECT_EQ(LoadFloat(dtype, memory + 1, 2), -1.5f);

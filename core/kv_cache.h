@@ -23,15 +23,25 @@
 
 namespace weft {
 
-// Distances in elements. The dimensions of one head are adjacent.
+// Distances in elements. Dimension d of a head lies `(d / inner) * split + d % inner` behind its
+// dimension 0: the dimensions are cut into runs of `inner` adjacent ones (the seeds' x), a run every
+// `split` elements. One run (inner = head size) unless a layout says otherwise.
 struct KvStrides {
   int64_t block = 0;
   int64_t token = 0;
   int64_t head = 0;
+  int64_t inner = 0;  // 0: all dimensions of a head are adjacent
+  int64_t split = 0;  // looked at only if inner > 0
 };
 
 inline bool operator==(const KvStrides& a, const KvStrides& b) {
-  return a.block == b.block && a.token == b.token && a.head == b.head;
+  return a.block == b.block && a.token == b.token && a.head == b.head && a.inner == b.inner &&
+         a.split == b.split;
+}
+
+// Elements from a head's dimension 0 to its dimension d.
+constexpr int64_t DimOffset(const KvStrides& strides, int64_t d) {
+  return strides.inner == 0 ? d : d / strides.inner * strides.split + d % strides.inner;
 }
 
 class KvCacheLayout {
@@ -42,10 +52,26 @@ class KvCacheLayout {
   static absl::StatusOr<KvCacheLayout> Nhd(DType dtype, int64_t block_size, int64_t num_kv_heads,
                                            int64_t head_size);
 
+  // The same with heads before tokens: [num_blocks, 2, num_kv_heads, block_size, head_size].
+  static absl::StatusOr<KvCacheLayout> Hnd(DType dtype, int64_t block_size, int64_t num_kv_heads,
+                                           int64_t head_size);
+
+  // Seed 003's pair of tensors: keys [num_blocks, num_kv_heads, head_size / x, block_size, x],
+  // values [num_blocks, num_kv_heads, head_size, block_size]. In one allocation all keys stand
+  // before all values. INVALID_ARGUMENT: x does not divide head_size.
+  static absl::StatusOr<KvCacheLayout> SplitX(DType dtype, int64_t block_size,
+                                              int64_t num_kv_heads, int64_t head_size, int64_t x);
+
+  // Plain tensors [tokens, num_kv_heads, head_size] seen as a cache of blocks of one token; the
+  // strides are those of the tensors. A block id is a row.
+  static absl::StatusOr<KvCacheLayout> Rows(DType dtype, int64_t num_kv_heads, int64_t head_size,
+                                            int64_t key_row_stride, int64_t key_head_stride,
+                                            int64_t value_row_stride, int64_t value_head_stride);
+
   // Any strides, keys and values apart; `bytes_per_block` is what one block takes of an allocation
   // made by OneAllocation (0: the layout has no such allocation) and `value_offset` the elements
   // from a block's first key to its first value there. INVALID_ARGUMENT: a stride that makes two
-  // (token, head) of a block overlap.
+  // (token, head, run of dimensions) of a block overlap.
   static absl::StatusOr<KvCacheLayout> Strided(DType dtype, int64_t block_size,
                                                int64_t num_kv_heads, int64_t head_size,
                                                KvStrides key, KvStrides value, int64_t value_offset,
@@ -58,6 +84,8 @@ class KvCacheLayout {
   const KvStrides& key_strides() const { return key_; }
   const KvStrides& value_strides() const { return value_; }
   int64_t value_offset() const { return value_offset_; }
+  // In one allocation all keys stand before all values (then value_offset() is 0).
+  bool values_follow_keys() const { return values_follow_keys_; }
   int64_t bytes_per_block() const { return bytes_per_block_; }
 
   // Bytes from the first to one past the last element of keys (or values) in `num_blocks` blocks;
@@ -77,6 +105,7 @@ class KvCacheLayout {
   KvStrides value_;
   int64_t value_offset_ = 0;
   int64_t bytes_per_block_ = 0;
+  bool values_follow_keys_ = false;
 };
 
 // Blocks [0, num_blocks) of one allocation. One allocation is capped on many devices (4 GiB on
@@ -101,6 +130,11 @@ class KvCacheView {
   static absl::StatusOr<KvCacheView> OneAllocation(const KvCacheLayout& layout, uint64_t address,
                                                    int64_t num_blocks, DeviceId device);
 
+  // The block whose first key stands at byte address `key_address` (seed 003, is_block_table_ptr:
+  // block tables of addresses). INVALID_ARGUMENT: an address inside no segment, or not at the
+  // beginning of a block.
+  absl::StatusOr<int32_t> BlockOfAddress(uint64_t key_address) const;
+
   const KvCacheLayout& layout() const { return layout_; }
   DeviceId device() const { return device_; }
   absl::Span<const KvSegment> segments() const { return segments_; }
@@ -117,6 +151,11 @@ class KvCacheView {
   std::vector<KvSegment> segments_;
   int64_t num_blocks_ = 0;
 };
+
+// The block ids of a table of addresses, for Request::block_ids. The error of BlockOfAddress names
+// the column too.
+absl::StatusOr<std::vector<int32_t>> BlocksOfAddresses(const KvCacheView& cache,
+                                                       absl::Span<const uint64_t> key_addresses);
 
 }  // namespace weft
 

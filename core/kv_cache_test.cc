@@ -67,6 +67,42 @@ TEST(KvCacheLayoutTest, SpanOverflowIsAnError) {
   EXPECT_EQ(layout->KeySpanBytes(int64_t{1} << 62).status().code(), absl::StatusCode::kOutOfRange);
 }
 
+TEST(KvCacheLayoutTest, HndPutsHeadsBeforeTokens) {
+  const KvCacheLayout layout = *KvCacheLayout::Hnd(DType::kF16, 16, 2, 64);
+  const KvStrides want = {2 * 16 * 2 * 64, 64, 16 * 64};
+  EXPECT_EQ(layout.key_strides(), want);
+  EXPECT_EQ(layout.value_strides(), want);
+  EXPECT_EQ(layout.value_offset(), 16 * 2 * 64);
+}
+
+// Seed 003: key [blocks, heads, d / x, block, x], value [blocks, heads, d, block].
+TEST(KvCacheLayoutTest, SplitXPlacesEachElementAsItsTensorsDo) {
+  constexpr int64_t kBlock = 5, kHeads = 3, kHeadSize = 24, kX = 8;
+  const KvCacheLayout layout = *KvCacheLayout::SplitX(DType::kF16, kBlock, kHeads, kHeadSize, kX);
+  const auto offset = [](const KvStrides& s, int64_t block, int64_t token, int64_t head, int64_t d) {
+    return block * s.block + token * s.token + head * s.head + DimOffset(s, d);
+  };
+  for (int64_t block : {0, 2}) {
+    for (int64_t head = 0; head < kHeads; ++head) {
+      for (int64_t token = 0; token < kBlock; ++token) {
+        for (int64_t d = 0; d < kHeadSize; ++d) {
+          const int64_t row = block * kHeads + head;
+          ASSERT_EQ(offset(layout.key_strides(), block, token, head, d),
+                    ((row * (kHeadSize / kX) + d / kX) * kBlock + token) * kX + d % kX);
+          ASSERT_EQ(offset(layout.value_strides(), block, token, head, d),
+                    (row * kHeadSize + d) * kBlock + token);
+        }
+      }
+    }
+  }
+  EXPECT_EQ(*layout.KeySpanBytes(7), 7 * kBlock * kHeads * kHeadSize * 2);
+  EXPECT_EQ(*layout.ValueSpanBytes(7), 7 * kBlock * kHeads * kHeadSize * 2);
+  const KvCacheView view = *KvCacheView::OneAllocation(layout, 4096, 7, kDevice);
+  EXPECT_EQ(view.segments()[0].value_base, 4096 + 7 * kBlock * kHeads * kHeadSize * 2);
+  EXPECT_THAT(KvCacheLayout::SplitX(DType::kF16, 5, 3, 24, 7).status().message(),
+              HasSubstr("runs of 7"));
+}
+
 class KvCacheViewTest : public testing::Test {
  protected:
   KvCacheLayout layout_ = *KvCacheLayout::Nhd(DType::kF16, 16, 2, 64);
@@ -99,6 +135,22 @@ TEST_F(KvCacheViewTest, SegmentsAreAlikeButTheLast) {
   EXPECT_THAT(create({{4097, 8192, 1}}).status().message(), HasSubstr("not aligned"));
   EXPECT_EQ(create({{4096, 8192, int64_t{1} << 31}}).status().code(),
             absl::StatusCode::kOutOfRange);
+}
+
+TEST_F(KvCacheViewTest, BlocksOfAddresses) {
+  const auto bytes = static_cast<uint64_t>(layout_.bytes_per_block());
+  const uint64_t a = 1 << 20, b = 3 << 20;
+  const KvCacheView view =
+      *KvCacheView::Create(layout_, kDevice, {{a, a + 4096, 5}, {b, b + 4096, 2}});
+  EXPECT_THAT(*BlocksOfAddresses(view, {b + bytes, a, a + 4 * bytes, b}),
+              testing::ElementsAre(6, 0, 4, 5));
+  const auto error = [&](uint64_t address) {
+    return std::string(BlocksOfAddresses(view, {a, address}).status().message());
+  };
+  EXPECT_THAT(error(a + 5 * bytes), HasSubstr("column 1: KV cache: address 0x"));
+  EXPECT_THAT(error(a + 5 * bytes), HasSubstr("inside none of 2 segments"));
+  EXPECT_THAT(error(a - 2), HasSubstr("inside none"));
+  EXPECT_THAT(error(a + bytes + 2), HasSubstr("2 bytes inside a block"));
 }
 
 }  // namespace

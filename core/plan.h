@@ -8,7 +8,8 @@
 // decodes and rows of prefills take different kernels, chosen by the request's kind alone. A
 // prefill row walks its keys in blocks at absolute positions, whatever tile it stands in. A decode
 // row's keys are cut into granules of kGranule keys at absolute positions; each granule's state
-// (max, sum, O) is computed by one workgroup, and the states are merged left to right.
+// (max, sum, O) is computed by one workgroup, and the states are merged left to right. (Of a window,
+// only granules that it reaches are computed: the others are states that see nothing.)
 #ifndef WEFT_CORE_PLAN_H_
 #define WEFT_CORE_PLAN_H_
 
@@ -27,34 +28,67 @@ namespace weft {
 // Keys of a granule. A fixed number: it is part of a result's bits.
 inline constexpr int64_t kGranule = 512;
 
-// The packed arrays, as kernels read them. All indices are checked when the plan is built.
+// The packed arrays, as kernels read them. All indices are checked when the plan is built. A row at
+// position p sees the keys [0, num_keys) of its request's table that are not behind it (key <= p)
+// and not before its window (key > p - window).
 
-// Up to tile_tokens query rows of one prefill segment. first_block < 0 marks padding rows: output
-// 0, LSE -inf.
+// Up to tile_tokens query rows of one prefill segment. first_block < 0: rows that see nothing (PCP
+// padding, or a request without keys in scope): output 0, LSE -inf.
 struct PrefillTile {
   int32_t first_row;       // in the rank's query buffer
   int32_t num_rows;        // tokens
-  int32_t first_position;  // absolute position of first_row
+  int32_t first_position;  // of first_row; counts as the keys do
   int32_t first_block;     // the request's first entry in Plan::blocks()
+  int32_t num_keys;        // of the request's table that any row may see
+  int32_t first_key;       // no row of the tile sees a key before this one (its window)
+  int32_t request;         // in the batch; -1 for padding
+  int32_t reserved;        // 0
 };
 
-// One query row of a decode.
+// One query row of a decode. It sees at least one key.
 struct DecodeRow {
   int32_t row;            // in the rank's query buffer
-  int32_t position;       // absolute; the row sees keys [0, position]
+  int32_t position;       // counts as the keys do
   int32_t first_block;    // the request's first entry in Plan::blocks()
-  int32_t first_partial;  // granule g writes its state to partial first_partial + g
+  int32_t first_partial;  // granule g writes its state to partial first_partial + g - first_granule
+  int32_t num_keys;       // at most; see above
+  int32_t first_granule;  // the one of the first visible key
+  int32_t num_granules;   // >= 1: first_granule .. that of the last visible key
+  int32_t request;        // in the batch
 };
 
-// One granule of one decode row: keys [granule * kGranule, min(position + 1, (granule + 1) *
-// kGranule)).
+// One granule of one decode row: keys [granule * kGranule, (granule + 1) * kGranule), as far as the
+// row sees them.
 struct DecodeSplit {
   int32_t decode_row;  // index into Plan::decode_rows()
   int32_t granule;
 };
 
-static_assert(sizeof(PrefillTile) == 16 && sizeof(DecodeRow) == 16 && sizeof(DecodeSplit) == 8,
+inline constexpr int64_t kTileInts = 8;
+inline constexpr int64_t kDecodeRowInts = 8;
+inline constexpr int64_t kDecodeSplitInts = 2;
+static_assert(sizeof(PrefillTile) == 4 * kTileInts && sizeof(DecodeRow) == 4 * kDecodeRowInts &&
+                  sizeof(DecodeSplit) == 4 * kDecodeSplitInts,
               "read by kernels");
+
+// Which keys a plan attends to.
+enum class KeyScope : uint8_t {
+  kAll,      // computed and new tokens, all through the cache
+  kContext,  // computed tokens only; rows of requests without any give 0 and -inf
+  kNew,      // new tokens only, read from plain tensors: a cache of layout KvCacheLayout::Rows over
+             // the rows that ReshapeAndCache takes (with PCP those gathered from all ranks)
+};
+
+// Which rows a plan names; the others are untouched.
+enum class RowScope : uint8_t { kAll, kDecodes, kPrefills };
+
+struct PlanOptions {
+  // Null: the rows are all of the step's tokens in order (no PCP), and `rank` must be 0.
+  const PcpPartition* partition = nullptr;
+  int64_t rank = 0;
+  KeyScope keys = KeyScope::kAll;
+  RowScope rows = RowScope::kAll;
+};
 
 // What a backend's kernels want of a plan.
 struct PlanConfig {
@@ -63,22 +97,28 @@ struct PlanConfig {
 
 class Plan {
  public:
-  // `partition` null: the rows are all of the step's tokens in order (no PCP), and `rank` must be
-  // 0. Otherwise it must have been built of this metadata's shapes (FAILED_PRECONDITION) and 0 <=
-  // rank < world_size (INVALID_ARGUMENT). OUT_OF_RANGE: an index beyond int32. `layer_fingerprint`
-  // ties the plan to layers that are alike.
+  // FAILED_PRECONDITION: a partition that was not built of this metadata's shapes; metadata whose
+  // window is smaller than the layer's. INVALID_ARGUMENT: not 0 <= rank < world_size. OUT_OF_RANGE:
+  // an index beyond int32. UNIMPLEMENTED: a common prefix; a window or ALiBi under DCP.
+  // `layer_fingerprint` ties the plan to layers that are alike.
   static absl::StatusOr<Plan> Build(const AttentionSpec& spec, const PlanConfig& config,
                                     uint64_t layer_fingerprint, const AttentionMetadata& metadata,
-                                    const PcpPartition* partition, int64_t rank);
+                                    const PlanOptions& options = {});
 
   int64_t num_rows() const { return num_rows_; }  // of this rank, padding included
   int64_t world_size() const { return world_size_; }
   int64_t rank() const { return rank_; }
-  // Blocks of the cache that the metadata was built for: block ids and slots are below it.
+  // Blocks of the cache that the plan reads: block ids (and slots) are below it. With KeyScope::kNew
+  // the rows of the key tensor.
   int64_t num_blocks() const { return num_blocks_; }
+  KeyScope key_scope() const { return key_scope_; }
+  // The rows' results are states to be merged: with other keys, or with those of other DCP ranks.
+  // Sinks are left to the merge.
+  bool partial() const { return partial_; }
 
   // Slots of the key and value rows that ReshapeAndCache writes: the step's tokens without PCP; the
   // all-gathered rows of all ranks (world_size * num_rows, rank-major) with it. -1: not written.
+  // None with KeyScope::kNew.
   absl::Span<const int64_t> slots() const { return slots_; }
   // The used block ids of all requests, one after the other.
   absl::Span<const int32_t> blocks() const { return blocks_; }
@@ -92,8 +132,7 @@ class Plan {
   // Exact bytes of workspace for this plan: for each partial and query head, head_size + 2 floats.
   int64_t workspace_bytes() const { return workspace_bytes_; }
 
-  // Number of (query row, visible key) pairs of this rank, one head: the measure of its causal
-  // work.
+  // Number of (query row, visible key) pairs of this plan, one head: the measure of its work.
   int64_t causal_pairs() const { return causal_pairs_; }
   int64_t num_padding_rows() const { return num_padding_rows_; }
 
@@ -105,10 +144,15 @@ class Plan {
   std::string Explain() const;
 
  private:
+  struct Builder;
+  uint64_t ComputeFingerprint() const;
+
   int64_t num_rows_ = 0;
   int64_t world_size_ = 1;
   int64_t rank_ = 0;
   int64_t num_blocks_ = 0;
+  KeyScope key_scope_ = KeyScope::kAll;
+  bool partial_ = false;
   std::vector<int64_t> slots_;
   std::vector<int32_t> blocks_;
   std::vector<PrefillTile> tiles_;

@@ -61,7 +61,10 @@ class PlanTest : public testing::Test {
                              const PcpPartition* partition = nullptr, int64_t rank = 0) {
     PlanConfig config;
     config.tile_tokens = 4;
-    return Plan::Build(spec_, config, /*layer_fingerprint=*/77, metadata, partition, rank);
+    PlanOptions options;
+    options.partition = partition;
+    options.rank = rank;
+    return Plan::Build(spec_, config, /*layer_fingerprint=*/77, metadata, options);
   }
 
   static AttentionSpec MakeSpec() {

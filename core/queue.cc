@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/queue.h"
 
-#include <algorithm>
+#include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/checked_math.h"
+#include "core/plan.h"
 #include "core/status_macros.h"
+#include "core/view_check.h"
 
 namespace weft {
 namespace {
@@ -15,109 +17,18 @@ absl::Status Invalid(const T&... text) {
   return absl::InvalidArgumentError(absl::StrCat(text...));
 }
 
-// What every view of an operation must satisfy. `name` reads "attention: query".
-struct ViewCheck {
-  const AddressMap& allocations;
-  DeviceId device;
-
-  absl::Status Memory(std::string_view name, const TensorView& view) const {
-    if (!view.given()) return Invalid(name, " is not given");
-    if (view.device() != device) {
-      return Invalid(name, " lies on ", ToString(view.device()), ", the queue's device is ",
-                     ToString(device));
-    }
-    absl::Status found = allocations.Check(view.address(), view.span_bytes());
-    if (found.ok()) return found;
-    return absl::Status(found.code(), absl::StrCat(name, ": ", found.message()));
-  }
-
-  // [>= rows, heads, head_size], head_size adjacent.
-  absl::Status Rows(std::string_view name, const TensorView& view, DType dtype, int64_t rows,
-                    int64_t heads, int64_t head_size) const {
-    if (!view.given()) return Invalid(name, " is not given");
-    const bool fits = view.rank() == 3 && view.extent(0) >= rows && view.extent(1) == heads &&
-                      view.extent(2) == head_size && view.dtype() == dtype;
-    if (!fits) {
-      return Invalid(name, " is ", view.ToString(), ", must be ", Name(dtype), "[>= ", rows, ", ",
-                     heads, ", ", head_size, "]");
-    }
-    if (head_size > 1 && view.stride(2) != 1) {
-      return Invalid(name, " has stride ", view.stride(2), " along the head, must be 1");
-    }
-    return Memory(name, view);
-  }
-
-  // Contiguous i32 [n, width] (width 0: [n]) or another element type.
-  absl::Status Table(std::string_view name, const TensorView& view, DType dtype,
-                     int64_t width) const {
-    const int rank = width == 0 ? 1 : 2;
-    if (!view.given() || view.rank() != rank || view.dtype() != dtype ||
-        (width > 0 && view.extent(1) != width) || !view.contiguous()) {
-      return Invalid(name, " is ", view.ToString(), ", must be contiguous ", Name(dtype), "[n",
-                     width > 0 ? absl::StrCat(", ", width) : "", "]");
-    }
-    return Memory(name, view);
-  }
-
-  absl::Status Cache(std::string_view name, const KvCacheView& cache) const {
-    if (cache.segments().empty()) return Invalid(name, " is not given");
-    if (cache.device() != device) {
-      return Invalid(name, " lies on ", ToString(cache.device()), ", the queue's device is ",
-                     ToString(device));
-    }
-    for (size_t i = 0; i < cache.segments().size(); ++i) {
-      const KvSegment& segment = cache.segments()[i];
-      ASSIGN_OR_RETURN(const int64_t key_bytes, cache.layout().KeySpanBytes(segment.num_blocks));
-      ASSIGN_OR_RETURN(const int64_t value_bytes,
-                       cache.layout().ValueSpanBytes(segment.num_blocks));
-      for (const auto& [base, bytes] :
-           {std::pair(segment.key_base, key_bytes), std::pair(segment.value_base, value_bytes)}) {
-        const absl::Status found = allocations.Check(base, bytes);
-        if (!found.ok())
-          return absl::Status(found.code(),
-                              absl::StrCat(name, ", segment ", i, ": ", found.message()));
-      }
-    }
-    return absl::OkStatus();
-  }
-};
-
-struct Range {
-  uint64_t begin = 0;
-  uint64_t end = 0;
-};
-
-Range RangeOf(const TensorView& view) {
-  return {view.address(), view.address() + static_cast<uint64_t>(view.span_bytes())};
-}
-
-bool Overlap(Range a, Range b) { return a.begin < b.end && b.begin < a.end; }
-
-absl::Status CheckDisjoint(std::string_view a_name, const TensorView& a, std::string_view b_name,
-                           const TensorView& b) {
-  if (a.empty() || b.empty() || !Overlap(RangeOf(a), RangeOf(b))) return absl::OkStatus();
-  return Invalid(a_name, " overlaps ", b_name);
-}
-
-absl::Status CheckDisjointFromCache(std::string_view name, const TensorView& view,
-                                    const KvCacheView& cache) {
-  if (view.empty()) return absl::OkStatus();
-  for (const KvSegment& segment : cache.segments()) {
-    ASSIGN_OR_RETURN(const int64_t key_bytes, cache.layout().KeySpanBytes(segment.num_blocks));
-    ASSIGN_OR_RETURN(const int64_t value_bytes, cache.layout().ValueSpanBytes(segment.num_blocks));
-    if (Overlap(RangeOf(view), {segment.key_base, segment.key_base + key_bytes}) ||
-        Overlap(RangeOf(view), {segment.value_base, segment.value_base + value_bytes})) {
-      return Invalid(name, " overlaps the KV cache");
-    }
-  }
-  return absl::OkStatus();
+bool Overlap(uint64_t a, uint64_t b, int64_t bytes) {
+  const auto size = static_cast<uint64_t>(bytes);
+  return a < b + size && b < a + size;
 }
 
 absl::Status CheckAttentionTables(const ViewCheck& check, const AttentionArgs& args) {
   const AttentionTables& tables = args.tables;
-  RETURN_IF_ERROR(check.Table("attention: tiles", tables.tiles, DType::kI32, 4));
-  RETURN_IF_ERROR(check.Table("attention: decode rows", tables.decode_rows, DType::kI32, 4));
-  RETURN_IF_ERROR(check.Table("attention: decode splits", tables.decode_splits, DType::kI32, 2));
+  RETURN_IF_ERROR(check.Table("attention: tiles", tables.tiles, DType::kI32, kTileInts));
+  RETURN_IF_ERROR(check.Table("attention: decode rows", tables.decode_rows, DType::kI32,
+                              kDecodeRowInts));
+  RETURN_IF_ERROR(check.Table("attention: decode splits", tables.decode_splits, DType::kI32,
+                              kDecodeSplitInts));
   RETURN_IF_ERROR(check.Table("attention: blocks", tables.blocks, DType::kI32, 0));
   const AttentionSpec& spec = args.prepared->spec();
   ASSIGN_OR_RETURN(const int64_t need,
@@ -129,6 +40,14 @@ absl::Status CheckAttentionTables(const ViewCheck& check, const AttentionArgs& a
                                                      tables.workspace.span_bytes(),
                                                      " bytes, the plan needs ", need));
   }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOutScale(std::string_view name, float scale, DType dtype) {
+  if (!std::isfinite(scale) || scale <= 0.0f)
+    return Invalid(name, ": scale is ", scale, ", must be positive");
+  if (scale != 1.0f && !IsFp8(dtype))
+    return Invalid(name, ": scale is ", scale, " for a ", Name(dtype), " output, must be 1");
   return absl::OkStatus();
 }
 
@@ -146,6 +65,12 @@ std::string_view Name(OpKind kind) {
       return "attention";
     case OpKind::kGatherRows:
       return "gather_rows";
+    case OpKind::kMergeStates:
+      return "merge_states";
+    case OpKind::kCorrectAttnOut:
+      return "correct_attn_out";
+    case OpKind::kQuantizeFp8:
+      return "quantize_fp8";
   }
   return "?";
 }
@@ -164,7 +89,7 @@ absl::Status Queue::Copy(uint64_t destination, uint64_t source, int64_t bytes) {
   if (bytes < 0) return Invalid("copy: ", bytes, " bytes");
   RETURN_IF_ERROR(allocations_->Check(destination, bytes));
   RETURN_IF_ERROR(allocations_->Check(source, bytes));
-  if (Overlap({destination, destination + bytes}, {source, source + bytes})) {
+  if (Overlap(destination, source, bytes)) {
     return Invalid("copy: source and destination overlap");
   }
   return bytes == 0 ? absl::OkStatus() : DoCopy(destination, source, bytes);
@@ -185,10 +110,23 @@ absl::Status Queue::CheckReshapeAndCache(const ReshapeAndCacheArgs& args) const 
   RETURN_IF_ERROR(check.Cache("reshape_and_cache: cache", args.cache));
   RETURN_IF_ERROR(check.Table("reshape_and_cache: slots", args.slots, DType::kI64, 0));
   const int64_t rows = args.slots.extent(0);
-  RETURN_IF_ERROR(check.Rows("reshape_and_cache: key", args.key, layout.dtype(), rows,
+  // An fp8 cache takes rows of any float type and quantises them; others are copied.
+  const DType dtype = IsFp8(layout.dtype()) && args.key.given() && IsFloat(args.key.dtype())
+                          ? args.key.dtype()
+                          : layout.dtype();
+  RETURN_IF_ERROR(check.Rows("reshape_and_cache: key", args.key, dtype, rows,
                              layout.num_kv_heads(), layout.head_size()));
-  RETURN_IF_ERROR(check.Rows("reshape_and_cache: value", args.value, layout.dtype(), rows,
+  RETURN_IF_ERROR(check.Rows("reshape_and_cache: value", args.value, dtype, rows,
                              layout.num_kv_heads(), layout.head_size()));
+  for (const auto& [name, scales] : {std::pair("reshape_and_cache: k_scales", &args.k_scales),
+                                     std::pair("reshape_and_cache: v_scales", &args.v_scales)}) {
+    RETURN_IF_ERROR(check.OptionalFloats(name, *scales, layout.num_kv_heads()));
+    if (scales->given() && dtype == layout.dtype()) {
+      return Invalid(name, " are given, but ", Name(dtype), " rows are copied into a ",
+                     Name(layout.dtype()), " cache as they are");
+    }
+    RETURN_IF_ERROR(CheckDisjointFromCache(name, *scales, args.cache));
+  }
   RETURN_IF_ERROR(CheckDisjointFromCache("reshape_and_cache: key", args.key, args.cache));
   RETURN_IF_ERROR(CheckDisjointFromCache("reshape_and_cache: value", args.value, args.cache));
   return CheckDisjointFromCache("reshape_and_cache: slots", args.slots, args.cache);
@@ -215,6 +153,14 @@ absl::Status Queue::CheckAttention(const AttentionArgs& args) const {
   if (args.num_rows < 0) return Invalid("attention: ", args.num_rows, " rows");
   const AttentionSpec& spec = args.prepared->spec();
   RETURN_IF_ERROR(CheckAttentionTables(check, args));
+  RETURN_IF_ERROR(CheckHeadValues(spec, args.head_values));
+  for (const auto& [name, view] :
+       {std::pair("attention: ALiBi slopes", &args.head_values.alibi_slopes),
+        std::pair("attention: sinks", &args.head_values.sinks),
+        std::pair("attention: k_scales", &args.head_values.k_scales),
+        std::pair("attention: v_scales", &args.head_values.v_scales)}) {
+    if (view->given()) RETURN_IF_ERROR(check.Memory(name, *view));
+  }
   if (args.tables.tiles.empty() && args.tables.decode_rows.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(check.Cache("attention: cache", args.cache));
   if (args.cache.layout().fingerprint() != args.prepared->layout().fingerprint()) {
@@ -222,19 +168,14 @@ absl::Status Queue::CheckAttention(const AttentionArgs& args) const {
         absl::StrCat("attention: cache is ", args.cache.layout().ToString(), ", prepared for ",
                      args.prepared->layout().ToString()));
   }
-  RETURN_IF_ERROR(check.Rows("attention: query", args.query, spec.dtype, args.num_rows,
+  RETURN_IF_ERROR(check.Rows("attention: query", args.query, spec.query_dtype(), args.num_rows,
                              spec.num_heads, spec.head_size));
-  RETURN_IF_ERROR(check.Rows("attention: out", args.out, spec.dtype, args.num_rows, spec.num_heads,
-                             spec.head_size));
+  RETURN_IF_ERROR(check.Rows("attention: out", args.out, spec.output_dtype(), args.num_rows,
+                             spec.num_heads, spec.head_size));
   RETURN_IF_ERROR(CheckDisjoint("attention: out", args.out, "query", args.query));
   RETURN_IF_ERROR(CheckDisjointFromCache("attention: out", args.out, args.cache));
   if (args.lse.given()) {
-    if (args.lse.rank() != 2 || args.lse.dtype() != DType::kF32 ||
-        args.lse.extent(0) < args.num_rows || args.lse.extent(1) != spec.num_heads) {
-      return Invalid("attention: lse is ", args.lse.ToString(), ", must be f32[>= ", args.num_rows,
-                     ", ", spec.num_heads, "]");
-    }
-    RETURN_IF_ERROR(check.Memory("attention: lse", args.lse));
+    RETURN_IF_ERROR(check.Lse("attention: lse", args.lse, args.num_rows, spec.num_heads));
     RETURN_IF_ERROR(CheckDisjoint("attention: lse", args.lse, "query", args.query));
     RETURN_IF_ERROR(CheckDisjoint("attention: lse", args.lse, "out", args.out));
     RETURN_IF_ERROR(CheckDisjointFromCache("attention: lse", args.lse, args.cache));
@@ -279,6 +220,126 @@ absl::Status Queue::GatherRows(const GatherRowsArgs& args) {
   RETURN_IF_ERROR(CheckDisjoint("gather_rows: destination", destination, "source", source));
   RETURN_IF_ERROR(CheckDisjoint("gather_rows: destination", destination, "index", args.index));
   return destination.empty() ? absl::OkStatus() : DoGatherRows(args);
+}
+
+absl::Status Queue::CheckMergeStates(const MergeStatesArgs& args) const {
+  const ViewCheck check = {*allocations_, device_};
+  if (!args.a.given() || args.a.rank() != 3) {
+    return Invalid("merge_states: a is ", args.a.ToString(), ", must be [rows, heads, head_size]");
+  }
+  const int64_t rows = args.a.extent(0), heads = args.a.extent(1), head_size = args.a.extent(2);
+  if (!IsFloat(args.a.dtype())) {
+    return Invalid("merge_states: a is ", args.a.ToString(), ", must be f32, f16 or bf16");
+  }
+  const DType out_dtype = args.out.dtype();
+  if (args.out.given() && !IsFloat(out_dtype) && out_dtype != DType::kF8E4M3) {
+    return Invalid("merge_states: out is ", args.out.ToString(),
+                   ", must be f32, f16, bf16 or f8e4m3");
+  }
+  RETURN_IF_ERROR(check.Rows("merge_states: a", args.a, args.a.dtype(), rows, heads, head_size));
+  RETURN_IF_ERROR(check.Rows("merge_states: b", args.b, args.a.dtype(), rows, heads, head_size));
+  RETURN_IF_ERROR(check.Rows("merge_states: out", args.out, out_dtype, rows, heads, head_size));
+  RETURN_IF_ERROR(check.Lse("merge_states: a_lse", args.a_lse, rows, heads));
+  RETURN_IF_ERROR(check.Lse("merge_states: b_lse", args.b_lse, rows, heads));
+  RETURN_IF_ERROR(check.OptionalFloats("merge_states: sinks", args.sinks, heads));
+  RETURN_IF_ERROR(CheckOutScale("merge_states", args.out_scale, out_dtype));
+  RETURN_IF_ERROR(CheckNoOverlapInside("merge_states: out", args.out));
+  for (const auto& [name, view] : {std::pair("a_lse", &args.a_lse), std::pair("b_lse", &args.b_lse),
+                                   std::pair("sinks", &args.sinks)}) {
+    RETURN_IF_ERROR(CheckDisjoint("merge_states: out", args.out, name, *view));
+  }
+  RETURN_IF_ERROR(CheckDisjointOrSame("merge_states: out", args.out, "a", args.a));
+  RETURN_IF_ERROR(CheckDisjointOrSame("merge_states: out", args.out, "b", args.b));
+  if (!args.lse.given()) return absl::OkStatus();
+  RETURN_IF_ERROR(check.Lse("merge_states: lse", args.lse, rows, heads));
+  RETURN_IF_ERROR(CheckNoOverlapInside("merge_states: lse", args.lse));
+  for (const auto& [name, view] : {std::pair("a", &args.a), std::pair("b", &args.b),
+                                   std::pair("out", &args.out), std::pair("sinks", &args.sinks)}) {
+    RETURN_IF_ERROR(CheckDisjoint("merge_states: lse", args.lse, name, *view));
+  }
+  RETURN_IF_ERROR(CheckDisjointOrSame("merge_states: lse", args.lse, "a_lse", args.a_lse));
+  return CheckDisjointOrSame("merge_states: lse", args.lse, "b_lse", args.b_lse);
+}
+
+absl::Status Queue::MergeStates(const MergeStatesArgs& args) {
+  RETURN_IF_ERROR(CheckMergeStates(args));
+  return args.a.empty() ? absl::OkStatus() : DoMergeStates(args);
+}
+
+absl::Status Queue::CheckCorrectAttnOut(const CorrectAttnOutArgs& args) const {
+  const ViewCheck check = {*allocations_, device_};
+  const TensorView& out = args.out;
+  if (out.rank() != 3 || !IsFloat(out.dtype())) {
+    return Invalid("correct_attn_out: out is ", out.ToString(),
+                   ", must be f32, f16 or bf16 [rows, heads, head_size]");
+  }
+  const int64_t rows = out.extent(0), heads = out.extent(1);
+  const TensorView& lses = args.lses;
+  if (lses.rank() != 3 || lses.dtype() != DType::kF32 || lses.extent(0) < 1 ||
+      lses.extent(1) != rows || lses.extent(2) != heads) {
+    return Invalid("correct_attn_out: lses is ", lses.ToString(), ", must be f32[>= 1, ", rows,
+                   ", ", heads, "]");
+  }
+  if (args.rank < 0 || args.rank >= lses.extent(0)) {
+    return Invalid("correct_attn_out: rank ", args.rank, " of ", lses.extent(0), " LSEs");
+  }
+  const TensorView& corrected = args.corrected;
+  if (corrected.rank() != 3 || corrected.dtype() != out.dtype() || corrected.extent(0) != rows ||
+      corrected.extent(1) != heads || corrected.extent(2) != out.extent(2)) {
+    return Invalid("correct_attn_out: corrected is ", corrected.ToString(), " for ",
+                   out.ToString());
+  }
+  RETURN_IF_ERROR(check.Memory("correct_attn_out: out", out));
+  RETURN_IF_ERROR(check.Memory("correct_attn_out: lses", lses));
+  RETURN_IF_ERROR(check.Memory("correct_attn_out: corrected", corrected));
+  RETURN_IF_ERROR(check.OptionalFloats("correct_attn_out: sinks", args.sinks, heads));
+  RETURN_IF_ERROR(CheckNoOverlapInside("correct_attn_out: corrected", corrected));
+  RETURN_IF_ERROR(CheckDisjointOrSame("correct_attn_out: corrected", corrected, "out", out));
+  RETURN_IF_ERROR(CheckDisjoint("correct_attn_out: corrected", corrected, "lses", lses));
+  RETURN_IF_ERROR(CheckDisjoint("correct_attn_out: corrected", corrected, "sinks", args.sinks));
+  if (!args.lse.given()) return absl::OkStatus();
+  RETURN_IF_ERROR(check.Lse("correct_attn_out: lse", args.lse, rows, heads));
+  RETURN_IF_ERROR(CheckNoOverlapInside("correct_attn_out: lse", args.lse));
+  for (const auto& [name, view] : {std::pair("out", &out), std::pair("lses", &lses),
+                                   std::pair("corrected", &corrected),
+                                   std::pair("sinks", &args.sinks)}) {
+    RETURN_IF_ERROR(CheckDisjoint("correct_attn_out: lse", args.lse, name, *view));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Queue::CorrectAttnOut(const CorrectAttnOutArgs& args) {
+  RETURN_IF_ERROR(CheckCorrectAttnOut(args));
+  const bool nothing = args.lses.empty();
+  return nothing ? absl::OkStatus() : DoCorrectAttnOut(args);
+}
+
+absl::Status Queue::QuantizeFp8(const QuantizeFp8Args& args) {
+  const ViewCheck check = {*allocations_, device_};
+  const TensorView& source = args.source;
+  const TensorView& destination = args.destination;
+  if (source.rank() != 3 || !IsFloat(source.dtype())) {
+    return Invalid("quantize_fp8: source is ", source.ToString(),
+                   ", must be f32, f16 or bf16 [rows, heads, head_size]");
+  }
+  if (!destination.given() || !IsFp8(destination.dtype()) ||
+      destination.extent(0) != source.extent(0)) {
+    return Invalid("quantize_fp8: destination is ", destination.ToString(),
+                   ", must be f8e4m3 or f8e5m2[", source.extent(0), ", ", source.extent(1), ", ",
+                   source.extent(2), "]");
+  }
+  const int64_t rows = source.extent(0), heads = source.extent(1), head_size = source.extent(2);
+  RETURN_IF_ERROR(
+      check.Rows("quantize_fp8: source", source, source.dtype(), rows, heads, head_size));
+  RETURN_IF_ERROR(check.Rows("quantize_fp8: destination", destination, destination.dtype(), rows,
+                             heads, head_size));
+  RETURN_IF_ERROR(CheckOutScale("quantize_fp8", args.scale, destination.dtype()));
+  RETURN_IF_ERROR(check.OptionalFloats("quantize_fp8: head_scales", args.head_scales, heads));
+  RETURN_IF_ERROR(CheckNoOverlapInside("quantize_fp8: destination", destination));
+  RETURN_IF_ERROR(CheckDisjoint("quantize_fp8: destination", destination, "source", source));
+  RETURN_IF_ERROR(
+      CheckDisjoint("quantize_fp8: destination", destination, "head_scales", args.head_scales));
+  return source.empty() ? absl::OkStatus() : DoQuantizeFp8(args);
 }
 
 }  // namespace weft

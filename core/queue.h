@@ -24,6 +24,7 @@
 #include "absl/types/span.h"
 #include "core/address_map.h"
 #include "core/device.h"
+#include "core/head_values.h"
 #include "core/kv_cache.h"
 #include "core/prepared_attention.h"
 #include "core/tensor_view.h"
@@ -33,18 +34,21 @@ namespace weft {
 // Writes one row of keys and values for each slot (seed 002, triton_reshape_and_cache_flash). The
 // slots say how many tokens are written; key and value may hold more rows.
 struct ReshapeAndCacheArgs {
-  TensorView
-      key;  // [>= n, num_kv_heads, head_size], the cache's dtype, any strides, head_size adjacent
+  // [>= n, num_kv_heads, head_size], any strides, head_size adjacent. The cache's dtype, and copied;
+  // or, into an fp8 cache, f32, f16 or bf16, and stored as x / scale, rounded and saturated.
+  TensorView key;
   TensorView value;  // the same
   TensorView slots;  // i64 [n]: -1 is skipped; a slot outside the cache is never written
   KvCacheView cache;
+  TensorView k_scales;  // contiguous f32 [num_kv_heads]; not given: 1
+  TensorView v_scales;
 };
 
 // The device arrays of a Plan (core/step_buffers.h makes them).
 struct AttentionTables {
-  TensorView tiles;          // i32 [T, 4], PrefillTile
-  TensorView decode_rows;    // i32 [N, 4], DecodeRow
-  TensorView decode_splits;  // i32 [S, 2], DecodeSplit
+  TensorView tiles;          // i32 [T, kTileInts], PrefillTile
+  TensorView decode_rows;    // i32 [N, kDecodeRowInts], DecodeRow
+  TensorView decode_splits;  // i32 [S, kDecodeSplitInts], DecodeSplit
   TensorView blocks;         // i32 [B]
   TensorView workspace;      // f32, WorkspaceBytes(num_partials, ...) bytes of it are used
   int64_t num_partials = 0;
@@ -54,13 +58,54 @@ struct AttentionTables {
 // unified_attention). Rows that no tile and no decode row names are untouched.
 struct AttentionArgs {
   const PreparedAttention* prepared = nullptr;
-  TensorView query;  // [rows, num_heads, head_size], spec.dtype, any row and head stride, head_size
-                     // adjacent
-  TensorView out;    // the same
+  TensorView query;  // [rows, num_heads, head_size], spec.query_dtype(), any row and head stride,
+                     // head_size adjacent
+  TensorView out;    // the same, spec.output_dtype()
   TensorView lse;    // f32 [rows, num_heads], any strides, natural log; or not given
   KvCacheView cache;
   AttentionTables tables;
   int64_t num_rows = 0;  // rows the tables may name; query, out and lse hold at least as many
+  HeadValues head_values;   // those of the spec (core/head_values.h)
+  bool apply_sinks = true;  // false: a partial state; the merge applies them, once
+};
+
+// Merges two normalised states of the same rows (seeds 000 and 003, merge_attn_states): with L =
+// log(exp(a_lse) + exp(b_lse)), out = a * exp(a_lse - L) + b * exp(b_lse - L). A state of LSE -inf
+// adds nothing, whatever its output holds; two of them give 0 and -inf. With sinks, the denominator
+// gains exp(sink); the LSE does not.
+struct MergeStatesArgs {
+  TensorView a;      // [n, heads, head_size], f32, f16 or bf16, any row and head stride
+  TensorView a_lse;  // f32 [n, heads], any strides
+  TensorView b;      // as a
+  TensorView b_lse;
+  TensorView out;    // [n, heads, head_size], f32, f16, bf16 or f8e4m3; may be a or b itself
+  TensorView lse;    // f32 [n, heads]; may be a_lse or b_lse itself; or not given
+  TensorView sinks;  // contiguous f32 [heads], or not given
+  float out_scale = 1.0f;  // of an f8e4m3 out: stored = out / out_scale, saturated to +-448
+};
+
+enum class LseBase : uint8_t { kE, k2 };
+
+// The share of one rank of N in a softmax that is spread over them (seeds 000 and 001,
+// correct_attn_out): corrected = out * exp(lses[rank] - L), L = log(sum over ranks of exp(lses)).
+// NaN and +inf LSEs count as -inf; a factor of 0 gives 0 whatever `out` holds; all -inf: 0 and -inf.
+// With sinks the denominator gains exp(sink); L does not.
+struct CorrectAttnOutArgs {
+  TensorView out;        // [n, heads, d], f32, f16 or bf16, any strides
+  TensorView lses;       // f32 [N, n, heads], any strides
+  int64_t rank = 0;      // whose output `out` is
+  TensorView corrected;  // as out; may be out itself
+  TensorView lse;        // f32 [n, heads], any strides: L; or not given
+  TensorView sinks;      // contiguous f32 [heads], natural log, or not given
+  LseBase base = LseBase::kE;  // of lses and lse
+};
+
+// destination = source / scale, rounded to nearest even, saturated; NaN stays NaN.
+struct QuantizeFp8Args {
+  TensorView source;       // [n, heads, d], f32, f16 or bf16, any row and head stride
+  TensorView destination;  // the same shape, f8e4m3 or f8e5m2, any row and head stride
+  float scale = 1.0f;
+  TensorView head_scales;  // contiguous f32 [heads], times `scale`; not given: 1
 };
 
 // destination[i] = source[index[i]], whole rows. Pack, unpack, restore and padding are index maps
@@ -74,9 +119,18 @@ struct GatherRowsArgs {
   float fill = 0.0f;  // converted to the dtype; integers take its integral part
 };
 
-enum class OpKind : uint8_t { kCopy, kFill, kReshapeAndCache, kAttention, kGatherRows };
+enum class OpKind : uint8_t {
+  kCopy,
+  kFill,
+  kReshapeAndCache,
+  kAttention,
+  kGatherRows,
+  kMergeStates,
+  kCorrectAttnOut,
+  kQuantizeFp8,
+};
 std::string_view Name(OpKind kind);
-inline constexpr int kNumOpKinds = 5;
+inline constexpr int kNumOpKinds = 8;
 
 struct OpTime {
   int64_t calls = 0;
@@ -101,6 +155,9 @@ class Queue {
   absl::Status ReshapeAndCache(const ReshapeAndCacheArgs& args);
   absl::Status Attention(const AttentionArgs& args);
   absl::Status GatherRows(const GatherRowsArgs& args);
+  absl::Status MergeStates(const MergeStatesArgs& args);
+  absl::Status CorrectAttnOut(const CorrectAttnOutArgs& args);
+  absl::Status QuantizeFp8(const QuantizeFp8Args& args);
 
   // What Attention checks, for a caller that must not record a write before it if it would be
   // refused.
@@ -135,9 +192,14 @@ class Queue {
   virtual absl::Status DoReshapeAndCache(const ReshapeAndCacheArgs& args) = 0;
   virtual absl::Status DoAttention(const AttentionArgs& args) = 0;
   virtual absl::Status DoGatherRows(const GatherRowsArgs& args) = 0;
+  virtual absl::Status DoMergeStates(const MergeStatesArgs& args) = 0;
+  virtual absl::Status DoCorrectAttnOut(const CorrectAttnOutArgs& args) = 0;
+  virtual absl::Status DoQuantizeFp8(const QuantizeFp8Args& args) = 0;
 
  private:
   absl::Status CheckReshapeAndCache(const ReshapeAndCacheArgs& args) const;
+  absl::Status CheckMergeStates(const MergeStatesArgs& args) const;
+  absl::Status CheckCorrectAttnOut(const CorrectAttnOutArgs& args) const;
 
   DeviceId device_;
   const AddressMap* allocations_;

@@ -47,4 +47,16 @@ absl::Status VulkanQueue::DoGatherRows(const GatherRowsArgs& args) {
                 [&] { return RecordGatherRows(*stream_, copy_kernels_, args); });
 }
 
+absl::Status VulkanQueue::DoMergeStates(const MergeStatesArgs&) {
+  return absl::UnimplementedError("merge_states: not built yet on vulkan");
+}
+
+absl::Status VulkanQueue::DoCorrectAttnOut(const CorrectAttnOutArgs&) {
+  return absl::UnimplementedError("correct_attn_out: not built yet on vulkan");
+}
+
+absl::Status VulkanQueue::DoQuantizeFp8(const QuantizeFp8Args&) {
+  return absl::UnimplementedError("quantize_fp8: not built yet on vulkan");
+}
+
 }  // namespace weft::vulkan

@@ -43,6 +43,9 @@ class VulkanQueue final : public Queue {
   absl::Status DoReshapeAndCache(const ReshapeAndCacheArgs& args) override;
   absl::Status DoAttention(const AttentionArgs& args) override;
   absl::Status DoGatherRows(const GatherRowsArgs& args) override;
+  absl::Status DoMergeStates(const MergeStatesArgs& args) override;
+  absl::Status DoCorrectAttnOut(const CorrectAttnOutArgs& args) override;
+  absl::Status DoQuantizeFp8(const QuantizeFp8Args& args) override;
 
  private:
   absl::Status Record(OpKind kind, absl::FunctionRef<absl::Status()> record) {

@@ -273,4 +273,19 @@ absl::Status CudaQueue::DoGatherRows(const GatherRowsArgs&) {
   return absl::UnimplementedError("gather_rows: not built yet on cuda");
 }
 
+absl::Status CudaQueue::DoMergeStates(const MergeStatesArgs&) {
+  RETURN_IF_ERROR(status_);
+  return absl::UnimplementedError("merge_states: not built yet on cuda");
+}
+
+absl::Status CudaQueue::DoCorrectAttnOut(const CorrectAttnOutArgs&) {
+  RETURN_IF_ERROR(status_);
+  return absl::UnimplementedError("correct_attn_out: not built yet on cuda");
+}
+
+absl::Status CudaQueue::DoQuantizeFp8(const QuantizeFp8Args&) {
+  RETURN_IF_ERROR(status_);
+  return absl::UnimplementedError("quantize_fp8: not built yet on cuda");
+}
+
 }  // namespace weft::cuda

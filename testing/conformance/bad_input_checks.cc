@@ -353,9 +353,9 @@ absl::Status CheckSpecs(Backend& backend) {
   expect(
       "5 sinks for 4 heads", [](AttentionSpec& s) { s.sinks.assign(5, 0.0f); }, "5");
   expect(
-      "k_scale 2 on a plain cache", [](AttentionSpec& s) { s.k_scale = 2.0f; }, "2");
+      "k_scale 2 on a plain cache", [](AttentionSpec& s) { s.k_scales = {2.0f}; }, "2");
   expect(
-      "v_scale 0", [](AttentionSpec& s) { s.v_scale = 0.0f; }, "0");
+      "v_scale 0", [](AttentionSpec& s) { s.v_scales = {0.0f}; }, "0");
   expect(
       "integers", [](AttentionSpec& s) { s.dtype = DType::kI32; }, "i32");
   return refusals.Verdict();

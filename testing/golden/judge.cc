@@ -34,6 +34,12 @@ std::string_view SafeTensorsName(DType dtype) {
       return "I32";
     case DType::kI64:
       return "I64";
+    case DType::kF8E4M3:
+      return "F8_E4M3";
+    case DType::kF8E5M2:
+      return "F8_E5M2";
+    case DType::kU8:
+      return "U8";
   }
   return "?";
 }

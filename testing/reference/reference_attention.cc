@@ -197,6 +197,7 @@ struct RowRun {
   int64_t first_row;
   int64_t num_rows;
   int64_t first_position;
+  int64_t num_keys;       // of the request that any row may see
   const int32_t* blocks;  // null: padding
 };
 
@@ -263,7 +264,7 @@ class Attender {
       LoadQuery(run.first_row + i / group_, kv_head * group_ + i % group_,
                 queries_.data() + i * head_size_);
     }
-    const int64_t num_keys = run.first_position + run.num_rows;
+    const int64_t num_keys = std::min(run.first_position + run.num_rows, run.num_keys);
     for (int64_t first = 0; first < num_keys; first += kGranule) {
       const int64_t loaded = std::min(kGranule, num_keys - first);
       granule_.Load(args_.cache, run.blocks, kv_head, first, loaded);
@@ -341,15 +342,16 @@ void AttentionJob::RunTables() const {
   const int32_t* const blocks = HostPointer<const int32_t>(args_.tables.blocks.address());
   for (const PrefillTile& tile : TableRows<PrefillTile>(args_.tables.tiles)) {
     if (tile.first_block < 0) {
-      attender.WritePadding({tile.first_row, tile.num_rows, 0, nullptr});
+      attender.WritePadding({tile.first_row, tile.num_rows, 0, 0, nullptr});
     } else {
       attender.Attend(
-          {tile.first_row, tile.num_rows, tile.first_position, blocks + tile.first_block});
+          {tile.first_row, tile.num_rows, tile.first_position, tile.num_keys,
+           blocks + tile.first_block});
     }
   }
   // One state after the other, left to right: there is no need for splits and workspace here.
   for (const DecodeRow& row : TableRows<DecodeRow>(args_.tables.decode_rows)) {
-    attender.Attend({row.row, 1, row.position, blocks + row.first_block});
+    attender.Attend({row.row, 1, row.position, row.num_keys, blocks + row.first_block});
   }
 }
 

@@ -106,10 +106,13 @@ absl::Status ReferenceBackend::Supports(const AttentionSpec& spec,
   if (spec.window > 0) return NotBuilt("window");
   if (!spec.alibi_slopes.empty()) return NotBuilt("ALiBi");
   if (!spec.sinks.empty()) return NotBuilt("sinks");
-  if (spec.k_scale != 1.0f || spec.v_scale != 1.0f) return NotBuilt("k_scale and v_scale");
   if (spec.dtype != spec.kv_dtype) {
     return NotBuilt(
         absl::StrCat("query dtype ", Name(spec.dtype), " with cache dtype ", Name(spec.kv_dtype)));
+  }
+  if (spec.output_dtype() != spec.dtype) return NotBuilt("an output of another dtype");
+  if (layout.key_strides().inner > 0 || layout.value_strides().inner > 0) {
+    return NotBuilt("head dimensions in runs");
   }
   if (spec.head_size > kMaxHeadSize) {
     return NotBuilt(absl::StrCat("head size ", spec.head_size, " (at most ", kMaxHeadSize, ")"));

@@ -57,6 +57,10 @@ absl::Status SupportsAttention(const Device& device, const AttentionSpec& spec,
     return NotBuilt(
         absl::StrCat("kv_dtype ", Name(spec.kv_dtype), " with dtype ", Name(spec.dtype)));
   }
+  if (spec.output_dtype() != spec.dtype) return NotBuilt("an output of another dtype");
+  if (layout.key_strides().inner > 0 || layout.value_strides().inner > 0) {
+    return NotBuilt("head dimensions in runs");
+  }
   if (spec.softcap != 0.0f) return NotBuilt("softcap");
   if (spec.window > 0) return NotBuilt("window");
   if (!spec.alibi_slopes.empty()) return NotBuilt("alibi_slopes");

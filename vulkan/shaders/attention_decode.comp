@@ -109,7 +109,9 @@ void main() {
   work /= p.num_kv_heads;
   if (work >= p.num_work) return;
   const ivec2 split = RefInt2(p.decode_splits + work * uint64_t(8)).x;
-  const ivec4 row = RefInt4(p.decode_rows + uint(split.x) * uint64_t(16)).x;
+  const uint64_t decode_row = p.decode_rows + uint(split.x) * uint64_t(32);
+  const ivec4 row = RefInt4(decode_row).x;
+  const ivec4 keys_of_row = RefInt4(decode_row + 16).x;  // num_keys, first_granule, num_granules
   const uint granule = uint(split.y);
 
   StartTeam();
@@ -118,7 +120,7 @@ void main() {
   UNROLL for (uint r = 0; r < ROWS; ++r) {
     LoadQuery(r, uint(row.x), first_head + min(r, num_rows - 1));
   }
-  const uint last_seen = min(uint(row.y), granule * kGranule + kGranule - 1);
+  const uint last_seen = min(uint(min(row.y, keys_of_row.x - 1)), granule * kGranule + kGranule - 1);
   // Not beyond the granule: the last turn may run into the next one.
   if (lane / kRowLanes < num_rows) row_position = int(last_seen);
   const uint num_keys = last_seen + 1 - granule * kGranule;
@@ -139,8 +141,8 @@ void main() {
   }
   AddTeams();
   if (kSubgroups == 1) {
-    StoreDirectly(row.w + granule, first_head, num_rows);
+    StoreDirectly(row.w + granule - keys_of_row.y, first_head, num_rows);
   } else {
-    StoreMerged(row.w + granule, first_head, num_rows);
+    StoreMerged(row.w + granule - keys_of_row.y, first_head, num_rows);
   }
 }

@@ -11,7 +11,6 @@ layout(constant_id = 0) const uint DTYPE = 1;
 layout(local_size_x_id = 1) in;
 layout(constant_id = 1) const uint THREADS = 64;
 
-const uint kGranule = 512;  // core/plan.h
 const uint kAhead = 8;      // states whose loads run beside each other
 const float kLog2E = 1.44269504088896340736;
 
@@ -55,8 +54,9 @@ void main() {
   const uint head = work % p.num_heads;
   const uint index = work / p.num_heads;
   if (index >= p.num_work) return;
-  const ivec4 row = RefInt4(p.decode_rows + index * uint64_t(16)).x;
-  const uint num_states = uint(row.y) / kGranule + 1;
+  const uint64_t decode_row = p.decode_rows + index * uint64_t(32);
+  const ivec4 row = RefInt4(decode_row).x;
+  const uint num_states = Ref32(decode_row + 24).x;  // num_granules
   const uint64_t first_state = uint64_t(row.w) * p.num_heads + head;
   const uint64_t out_row = OutRow(p, uint(row.x), head);
   for (uint dim = gl_LocalInvocationIndex; dim < p.head_size; dim += THREADS) {

@@ -17,7 +17,8 @@ void main() {
   const uint kv_head = work % p.num_kv_heads;
   work /= p.num_kv_heads;
   if (work >= p.num_work) return;
-  const ivec4 tile = RefInt4(p.tiles + work * uint64_t(16)).x;
+  const ivec4 tile = RefInt4(p.tiles + work * uint64_t(32)).x;
+  const int last_key = int(Ref32(p.tiles + work * uint64_t(32) + 16).x) - 1;
   const uint first_row = uint(tile.x);
   const uint num_rows = uint(tile.y);
   const int first_position = tile.z;
@@ -38,11 +39,13 @@ void main() {
   const uint own_pair = team_pair + lane / kRowLanes;
   const uint own_token = Divide(min(own_pair, last_pair), p.by_group_size);
   const bool padding = tile.w < 0;
-  if (own_pair <= last_pair && !padding) row_position = first_position + int(own_token);
+  if (own_pair <= last_pair && !padding) row_position = min(first_position + int(own_token), last_key);
 
   // The same for all teams, so that control flow is too.
-  const uint first_seen = uint(first_position) + Divide(first_pair, p.by_group_size);
-  const uint last_seen = uint(first_position) + Divide(last_pair, p.by_group_size);
+  const uint first_seen =
+      uint(min(first_position + int(Divide(first_pair, p.by_group_size)), last_key));
+  const uint last_seen =
+      uint(min(first_position + int(Divide(last_pair, p.by_group_size)), last_key));
   const uint num_key_blocks = padding ? 0 : last_seen / KEYS + 1;
   [[dont_unroll]] for (uint b = 0; b < num_key_blocks; ++b) {
     const KvRow found = FindKey(b, last_seen, uint(tile.w), kv_head);
