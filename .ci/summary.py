@@ -84,16 +84,16 @@ def of_checks(folder):
 
 
 def of_replays(folder):
-    """Each replay is a case: it ends well, has no mismatch, checked a step, and gives the first one's digest."""
-    digest = None
+    """Each replay is a case: it ends well, has no mismatch, checked a step, and gives its trace's first one's digest."""
+    digests = {}
     for status in sorted(folder.glob("replay-*.status")):
-        world = re.search(r"\d+", status.name)[0]
-        name = f"replay --pcp={world}"
+        trace, world = re.fullmatch(r"replay-(.*?)-?(\d+)\.status", status.name).groups()
+        name = f"replay{trace and f' of {trace}'} --pcp={world}"
         try:
             report = json.loads(status.with_suffix(".json").read_text())
         except json.JSONDecodeError:
             report = {}
-        digest = digest or report.get("output_digest")
+        digest = digests[trace] = digests.get(trace) or report.get("output_digest")
         wrong = [
             text
             for bad, text in (
