@@ -20,6 +20,8 @@
 
 namespace weft::vulkan {
 
+struct DeviceHooks;     // vulkan/runtime/device_hooks.h
+class DispatchHook;     // vulkan/runtime/device_hooks.h
 struct PhysicalDevice;  // vulkan/runtime/physical_device.h
 class Instance;         // vulkan/runtime/instance.h
 
@@ -54,15 +56,17 @@ struct DeviceLimits {
 // Thread-safe.
 class Device {
  public:
-  // Slow. UNIMPLEMENTED names the feature that the device lacks.
+  // Slow. UNIMPLEMENTED names the feature that the device lacks. `hooks`: null outside of tests.
   static absl::StatusOr<std::unique_ptr<Device>> Create(std::shared_ptr<Instance> instance,
-                                                        const PhysicalDevice& physical);
+                                                        const PhysicalDevice& physical,
+                                                        const DeviceHooks* hooks = nullptr);
   // A VkDevice that exists, with what weft needs enabled on it. A null queue stands for the first
   // of physical.queue_family.
   static absl::StatusOr<std::unique_ptr<Device>> Wrap(std::shared_ptr<Instance> instance,
                                                       const PhysicalDevice& physical,
                                                       VkDevice handle, VkQueue queue,
-                                                      bool owns_handle);
+                                                      bool owns_handle,
+                                                      const DeviceHooks* hooks = nullptr);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -78,6 +82,7 @@ class Device {
   uint32_t queue_family() const { return queue_family_; }
   const VkPhysicalDeviceMemoryProperties& memory() const { return memory_; }
   const VkPhysicalDeviceProperties& properties() const { return properties_; }
+  DispatchHook* dispatch_hook() const { return dispatch_hook_.get(); }  // null outside of tests
 
   // One call at a time. A lost device is remembered: see status().
   absl::Status Submit(absl::Span<const VkSubmitInfo2> submits);
@@ -88,7 +93,7 @@ class Device {
   absl::Status Note(absl::Status status);
 
  private:
-  Device() = default;
+  Device();
 
   std::shared_ptr<Instance> instance_;
   DeviceApi api_;
@@ -99,6 +104,7 @@ class Device {
   DeviceLimits limits_;
   VkPhysicalDeviceMemoryProperties memory_ = {};
   VkPhysicalDeviceProperties properties_ = {};
+  std::unique_ptr<DispatchHook> dispatch_hook_;
   std::unique_ptr<KernelCache> kernels_;
 
   absl::Mutex queue_mutex_;

@@ -159,6 +159,28 @@ void ChooseFeatures(const FeatureChain& available, FeatureChain& enabled) {
 #undef WEFT_ENABLE
 }
 
+void HideOptionalFeatures(FeatureChain& available) {
+#define WEFT_HIDE(part, name) available.part.name = VK_FALSE;
+  WEFT_OPTIONAL_FEATURES(WEFT_HIDE)
+#undef WEFT_HIDE
+}
+
+void HideOptional(PhysicalDevice& device) {
+  DeviceLimits& limits = device.limits;
+  limits.shader_float16 = limits.shader_int8 = limits.storage_8bit = false;
+  limits.memory_budget = false;
+  limits.timestamp_bits = 0;
+  limits.subgroup_size_selectable = false;
+  // vulkan.md, 6.1, and the minima of the Vulkan specification.
+  limits.max_shared_memory_bytes = std::min<int64_t>(limits.max_shared_memory_bytes, 16384);
+  limits.max_invocations = std::min(limits.max_invocations, 256u);
+  const std::array<uint32_t, 3> group_size = {256, 256, 64};
+  for (int axis = 0; axis < 3; ++axis) {
+    limits.max_group_size[axis] = std::min(limits.max_group_size[axis], group_size[axis]);
+    limits.max_group_count[axis] = std::min(limits.max_group_count[axis], 65535u);
+  }
+}
+
 absl::Status Describe(const Instance& instance, VkPhysicalDevice handle, PhysicalDevice& device,
                       std::optional<uint32_t> queue_family) {
   device.handle = handle;
