@@ -232,7 +232,7 @@ TEST_F(CpLseTest, RowsWithoutKeysHereAreMasked) {
   Shards spoiled = shards;
   // Rows 0 and 1 are request 0, row 2 request 1, row 3 request 2; row 4 is nobody's.
   for (int64_t i = 0; i < kHeads; ++i) {
-    spoiled.lses[0][1 * kHeads + i] = -49994.0f;  // overwritten below: of no weight anyway
+    spoiled.lses[0][1 * kHeads + i] = -49994.0f;  // beside rank 1's, of no weight: NaN output must not show
     spoiled.lses[0][3 * kHeads + i] = 7.0f;       // request 2 has no keys on rank 0
   }
   const std::vector<int32_t> start = {0, 2, 3, 4};
