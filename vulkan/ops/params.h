@@ -33,10 +33,12 @@ struct KvSegmentParams {
 };
 
 // So that the block fits in kMaxParameterBytes.
-inline constexpr int kMaxSegments = 240;
+inline constexpr int kMaxSegments = 230;
 
 inline constexpr uint32_t kQueryAligned = 1;
 inline constexpr uint32_t kOutAligned = 2;
+inline constexpr uint32_t kKeysAligned = 4;
+inline constexpr uint32_t kValuesAligned = 8;
 
 // Strides in bytes. Only the segments in use are handed over.
 struct AttentionParams {
@@ -49,6 +51,10 @@ struct AttentionParams {
   uint64_t decode_rows = 0;
   uint64_t decode_splits = 0;
   uint64_t blocks = 0;
+  uint64_t alibi_slopes = 0;  // 0: none
+  uint64_t sinks = 0;         // 0: none, or not to be applied
+  uint64_t k_scales = 0;      // 0: 1
+  uint64_t v_scales = 0;
   uint64_t query_row_stride = 0;
   uint64_t query_head_stride = 0;
   uint64_t out_row_stride = 0;
@@ -58,9 +64,11 @@ struct AttentionParams {
   uint64_t key_block_stride = 0;
   uint64_t key_token_stride = 0;
   uint64_t key_head_stride = 0;
+  uint64_t key_run_stride = 0;  // below 2^32, as a whole head is
   uint64_t value_block_stride = 0;
   uint64_t value_token_stride = 0;
   uint64_t value_head_stride = 0;
+  uint64_t value_run_stride = 0;
   uint32_t num_work = 0;  // tiles, splits or decode rows
   uint32_t chunks = 1;    // workgroups that share the query heads, or rows, of one (work, kv head)
   uint32_t num_heads = 0;
@@ -69,17 +77,29 @@ struct AttentionParams {
   uint32_t head_size = 0;
   uint32_t block_size = 0;
   uint32_t blocks_per_segment = 0;
+  uint32_t key_run = 0;  // adjacent dimensions
+  uint32_t value_run = 0;
   Divisor by_group_size;
   Divisor by_block_size;
   Divisor by_blocks_per_segment;
-  float scale = 0.0f;
+  Divisor by_key_run;
+  Divisor by_value_run;
+  float scale = 0.0f;    // of the logits, with Float8Unit of the keys
+  float softcap = 0.0f;  // 0: none
+  float inverse_softcap = 0.0f;
+  float value_unit = 1.0f;  // Float8Unit of the values
+  float inverse_out_scale = 1.0f;
+  uint32_t query_dtype = 0;  // ShaderDType
+  uint32_t out_dtype = 0;
+  uint32_t kv_dtype = 0;
+  int32_t window = 0;  // a row at position p sees nothing before p - window + 1
   uint32_t flags = 0;
   KvSegmentParams segments[kMaxSegments];
 };
-static_assert(offsetof(AttentionParams, num_work) == 168);
-static_assert(offsetof(AttentionParams, by_group_size) == 200);
-static_assert(offsetof(AttentionParams, scale) == 224);
-static_assert(offsetof(AttentionParams, segments) == 232);
+static_assert(offsetof(AttentionParams, num_work) == 216);
+static_assert(offsetof(AttentionParams, by_group_size) == 256);
+static_assert(offsetof(AttentionParams, scale) == 296);
+static_assert(offsetof(AttentionParams, segments) == 336);
 static_assert(sizeof(AttentionParams) <= 4096, "kMaxParameterBytes");
 
 // Copies rows of keys and values into the cache. Strides in bytes.

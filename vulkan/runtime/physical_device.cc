@@ -14,6 +14,7 @@ namespace {
   X(base.features, shaderInt64)    \
   X(base.features, shaderInt16)    \
   X(v11, storageBuffer16BitAccess) \
+  X(v12, storageBuffer8BitAccess)  \
   X(v12, bufferDeviceAddress)      \
   X(v12, timelineSemaphore)        \
   X(v12, scalarBlockLayout)        \
@@ -24,7 +25,6 @@ namespace {
   X(v13, maintenance4)
 
 #define WEFT_OPTIONAL_FEATURES(X)      \
-  X(v12, storageBuffer8BitAccess)      \
   X(v12, shaderFloat16)                \
   X(v12, shaderInt8)                   \
   X(v12, vulkanMemoryModelDeviceScope) \
