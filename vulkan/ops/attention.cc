@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/head_values.h"
 #include "core/plan.h"
 #include "core/status_macros.h"
 #include "vulkan/ops/grid.h"

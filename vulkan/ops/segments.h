@@ -39,6 +39,12 @@ absl::Span<const uint8_t> ParamBytes(const Params& params, size_t fixed,
                              fixed + segments.count * sizeof(KvSegmentParams));
 }
 
+// Of a block without segments.
+template <typename Params>
+absl::Span<const uint8_t> ParamBytes(const Params& params) {
+  return absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(&params), sizeof(params));
+}
+
 }  // namespace weft::vulkan
 
 #endif  // WEFT_VULKAN_OPS_SEGMENTS_H_

@@ -8,7 +8,11 @@ KERNELS = [
     "attention_decode",
     "attention_merge",
     "attention_prefill",
+    "correct_attn_out",
     "gather_rows",
+    "merge_states",
+    "quantize_fp8",
+    "quantize_to_cache",
     "reshape_and_cache",
 ]
 
@@ -23,6 +27,8 @@ INCLUDES = [
     "convert.glsl",
     "copy.glsl",
     "element.glsl",
+    "quantize.glsl",
+    "states.glsl",
 ]
 
 def kernels():
