@@ -63,7 +63,6 @@ DeviceInfo DescribeDevice(const PhysicalDevice& physical, int32_t ordinal) {
       {"workgroup", absl::StrCat(limits.max_invocations, " invocations")},
       {"workgroups on x", absl::StrCat(limits.max_group_count[0])},
       {"float16 arithmetic", yes_no(limits.shader_float16)},
-      {"8-bit storage", yes_no(limits.storage_8bit)},
       {"memory budget", yes_no(limits.memory_budget)},
       {"timestamps", limits.timestamp_bits == 0 ? std::string("no")
                                                 : absl::StrCat(limits.timestamp_bits, " bits of ",
@@ -77,7 +76,7 @@ absl::StatusOr<std::shared_ptr<VulkanBackend>> VulkanBackend::Create(DeviceInfo 
                                                                      const StreamOptions& options) {
   std::shared_ptr<VulkanBackend> backend(
       new VulkanBackend(std::move(info), std::move(device), options));
-  ASSIGN_OR_RETURN(backend->copy_kernels_, PrepareCopyKernels(*backend->vulkan_device_));
+  ASSIGN_OR_RETURN(backend->operation_kernels_, PrepareOperationKernels(*backend->vulkan_device_));
   return backend;
 }
 
@@ -122,7 +121,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> VulkanBackend::Import(VkBuffer handle, i
 absl::StatusOr<std::unique_ptr<Queue>> VulkanBackend::CreateQueue() {
   ASSIGN_OR_RETURN(std::unique_ptr<CommandStream> stream,
                    CommandStream::Create(*vulkan_device_, allocations(), options_));
-  return std::make_unique<VulkanQueue>(shared_from_this(), *copy_kernels_, std::move(stream));
+  return std::make_unique<VulkanQueue>(shared_from_this(), *operation_kernels_, std::move(stream));
 }
 
 absl::StatusOr<std::shared_ptr<const PreparedAttention>> VulkanBackend::Prepare(

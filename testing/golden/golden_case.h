@@ -10,6 +10,7 @@
 #define WEFT_TESTING_GOLDEN_GOLDEN_CASE_H_
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,6 +32,10 @@ struct GoldenCase {
 // is judged. NOT_FOUND: no manifest. DATA_LOSS names the manifest, the case and what is wrong with
 // it.
 absl::StatusOr<std::vector<GoldenCase>> ReadManifest(const std::string& directory);
+
+// The same of the manifest's text; reads no file.
+absl::StatusOr<std::vector<GoldenCase>> ParseManifest(std::string_view text,
+                                                      const std::string& directory);
 
 // OK if `backend` answers the case within the tolerance of its output's dtype: held to the float64
 // reference, and to the kernel's answer with the kernel's own distance on top. An attention case
