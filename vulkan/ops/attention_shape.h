@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What attention kernels are made of: the specialization constants of vulkan/shaders/
-// attention_core.glsl, chosen from the device, the element type and the head size. Pure arithmetic.
+// attention_core.glsl, chosen from the device, the cache's element type and the head size. Pure
+// arithmetic. `dtype` is a KernelDType throughout.
 #ifndef WEFT_VULKAN_OPS_ATTENTION_SHAPE_H_
 #define WEFT_VULKAN_OPS_ATTENTION_SHAPE_H_
 
@@ -20,6 +21,11 @@ inline constexpr int64_t kMaxHeadSize = 256;
 // Rows are read in pieces of this many bytes, where all rows of a cache begin at multiples of it.
 inline constexpr uint32_t kPieceBytes = 16;
 
+// The type that a kernel computes a cache's elements as: fp8 ones are widened to halves as they are
+// read, in pieces of half as many bytes.
+DType KernelDType(DType kv_dtype);
+uint32_t PieceBytes(DType kv_dtype);
+
 // A head size is rounded up to 64, 128 or 256: kernels are made for these three.
 int64_t HeadBucket(int64_t head_size);
 
@@ -32,7 +38,7 @@ struct AttentionShape {
   uint32_t chunks = 0;     // pieces of 16 bytes of a row, in each lane
   uint32_t rows = 0;       // query rows of a team
   uint32_t keys = 0;       // of a key block
-  bool aligned = true;     // keys and values can be read 16 bytes at once
+  bool aligned = true;     // keys and values can be read in whole pieces
   bool two_paths = false;  // one of them for key blocks that are seen in full
   uint32_t subgroup = 0;
   uint32_t threads = 0;  // of a workgroup
@@ -55,7 +61,7 @@ int64_t DecodeSharedBytes(const AttentionShape& shape);
 int64_t TileTokens(const AttentionShape& prefill, int64_t group_size);
 
 // Constants of the merge kernel.
-std::vector<uint32_t> MergeConstants(const DeviceLimits& limits, DType dtype);
+std::vector<uint32_t> MergeConstants(const DeviceLimits& limits);
 
 }  // namespace weft::vulkan
 
