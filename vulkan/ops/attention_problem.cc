@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
 #include <utility>
 
@@ -16,6 +17,8 @@
 #include "core/step_buffers.h"
 #include "testing/device_io.h"
 #include "testing/oracle.h"
+#include "vulkan/backend_hooks.h"
+#include "vulkan/runtime/device_hooks.h"
 #include "vulkan/test_device.h"
 #include "vulkan/vulkan_backend.h"
 
@@ -336,7 +339,10 @@ void AttentionTest::SetUp() {
     auto* made = new Registry();
     Options options;
     options.verify_hazards = true;
-    EXPECT_TRUE(RegisterVulkanBackend(*made, options).ok());
+    // The shapes of the kernels for GPUs, where there is none.
+    DeviceHooks hooks;
+    hooks.pretend_gpu = std::getenv("WEFT_TEST_PRETEND_GPU") != nullptr;
+    EXPECT_TRUE(RegisterVulkanBackendWithHooks(*made, options, hooks).ok());
     return made;
   }();
   absl::StatusOr<std::shared_ptr<Backend>> backend = registry->Create("vulkan");
