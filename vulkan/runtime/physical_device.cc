@@ -14,6 +14,8 @@ namespace {
   X(base.features, shaderInt64)    \
   X(base.features, shaderInt16)    \
   X(v11, storageBuffer16BitAccess) \
+  X(v12, storageBuffer8BitAccess)  \
+  X(v12, shaderInt8)               \
   X(v12, bufferDeviceAddress)      \
   X(v12, timelineSemaphore)        \
   X(v12, scalarBlockLayout)        \
@@ -24,9 +26,7 @@ namespace {
   X(v13, maintenance4)
 
 #define WEFT_OPTIONAL_FEATURES(X)      \
-  X(v12, storageBuffer8BitAccess)      \
   X(v12, shaderFloat16)                \
-  X(v12, shaderInt8)                   \
   X(v12, vulkanMemoryModelDeviceScope) \
   X(v12, shaderSubgroupExtendedTypes)
 
@@ -106,8 +106,6 @@ void FillLimits(const VkPhysicalDeviceProperties& properties,
   limits.max_allocation_bytes = static_cast<int64_t>(std::min<uint64_t>(
       {v11.maxMemoryAllocationSize, v13.maxBufferSize, static_cast<uint64_t>(INT64_MAX)}));
   limits.shader_float16 = features.v12.shaderFloat16;
-  limits.shader_int8 = features.v12.shaderInt8;
-  limits.storage_8bit = features.v12.storageBuffer8BitAccess;
   limits.timestamp_period_ns = l.timestampPeriod;
 }
 
@@ -167,7 +165,7 @@ void HideOptionalFeatures(FeatureChain& available) {
 
 void HideOptional(PhysicalDevice& device) {
   DeviceLimits& limits = device.limits;
-  limits.shader_float16 = limits.shader_int8 = limits.storage_8bit = false;
+  limits.shader_float16 = false;
   limits.memory_budget = false;
   limits.timestamp_bits = 0;
   limits.subgroup_size_selectable = false;
