@@ -173,8 +173,6 @@ std::vector<Fault> AttentionFaults() {
   call_fault("no sinks",
              {"u_bf16_d64_sinks", "u3_bf16_d64_sinks", "u_bf16_d64_sinks_win", "c_bf16_d64_sinks"},
              [](AttentionArgs& args, const TensorView&) { args.apply_sinks = false; });
-  call_fault("a sink in every partial state", {"c_bf16_d64_sinks"},
-             [](AttentionArgs& args, const TensorView&) { args.apply_sinks = true; });
   call_fault("slopes of 1", {"u_bf16_d64_alibi", "u3_bf16_d64_alibi", "c_bf16_d64_alibi"},
              [](AttentionArgs& args, const TensorView& ones) {
                Replace(args.head_values.alibi_slopes, ones);
