@@ -15,6 +15,7 @@ import xml.etree.ElementTree as ElementTree
 # //target, or an @repository. So that each step is allowed, so is each way of many steps.
 LAYERS = {
     "core": ("core @abseil-cpp", "testing/reference @googletest"),
+    "core/ops": ("core @abseil-cpp", "testing/reference //vulkan:auto //vulkan:test_main @googletest"),
     "collectives": ("collectives core @abseil-cpp", "testing/reference //vulkan:auto //vulkan:test_main @googletest"),
     "collectives/mpi": ("collectives core @abseil-cpp @local_mpi", "testing/reference @googletest"),
     "collectives/nccl": ("collectives core cuda/runtime @abseil-cpp @local_cuda", "cuda testing @googletest"),
@@ -33,6 +34,8 @@ LAYERS = {
     ),
     "testing/reference": ("testing/reference core @abseil-cpp", "testing @googletest"),
     "testing/fuzz": ("testing core collectives tools/replay @abseil-cpp", "@googletest"),
+    # A test there runs the tests that the documents name.
+    "docs": ("", "core collectives examples testing tools vulkan"),
     "examples": ("core collectives //cuda:auto vulkan testing/reference @abseil-cpp", "@googletest"),
     "tools": ("", ""),
     "tools/build_defs": ("tools/build_defs @glslang @local_cuda", "@vulkan_headers @software_vulkan @googletest"),
