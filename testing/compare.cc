@@ -166,9 +166,9 @@ Tolerance ToleranceFor(DType dtype) {
     case DType::kBF16:
       return {3e-3, 2e-2, 2e-2};
     case DType::kF8E4M3:
-      return {3e-2, 1e-3, 6.25e-2};
+      return {4e-2, 1e-3, 6.25e-2};
     case DType::kF8E5M2:
-      return {6e-2, 1e-5, 1.25e-1};
+      return {8e-2, 1e-5, 1.25e-1};
     default:
       return {};  // integers are equal or they are not
   }

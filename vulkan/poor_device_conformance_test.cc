@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The conformance suite on a device without anything optional (DeviceHooks::hide_optional). A
-// software device would run what was not enabled all the same; so the validation layer looks on,
-// and must have nothing to say.
+// The conformance suite on a device without anything optional (DeviceHooks::hide_optional), with
+// the kernels' shapes for GPUs. A software device would run what was not enabled all the same; so
+// the validation layer looks on, and must have nothing to say.
 #include <iostream>
 
 #include "absl/status/status.h"
@@ -27,6 +27,7 @@ absl::Status RegisterPoorDevice(Registry& registry) {
   options.verify_hazards = true;
   vulkan::DeviceHooks hooks;
   hooks.hide_optional = true;
+  hooks.pretend_gpu = true;
   return RegisterVulkanBackendWithHooks(registry, options, hooks);
 }
 

@@ -4,7 +4,6 @@
 #include <memory>
 #include <utility>
 
-#include "absl/algorithm/container.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
@@ -60,7 +59,10 @@ class VulkanFactory final : public BackendFactory {
   absl::StatusOr<std::vector<PhysicalDevice>> Devices() {
     ASSIGN_OR_RETURN(std::shared_ptr<Instance> instance, OpenInstance());
     ASSIGN_OR_RETURN(std::vector<PhysicalDevice> devices, EnumeratePhysicalDevices(*instance));
-    if (hooks_.hide_optional) absl::c_for_each(devices, HideOptional);
+    for (PhysicalDevice& device : devices) {
+      if (hooks_.hide_optional) HideOptional(device);
+      if (hooks_.pretend_gpu) device.limits.is_software = false;
+    }
     return devices;
   }
 

@@ -114,10 +114,6 @@ void AddRequestFaults(const Case& c, const Request& request, Codes& codes) {
     const int64_t block = request.block_ids[static_cast<size_t>(column)];
     if (block < 0 || block >= c.num_blocks) codes.insert(absl::StatusCode::kOutOfRange);
   }
-  if (c.options.common_prefix_len > 0 &&
-      request.num_computed_tokens < c.options.common_prefix_len) {
-    codes.insert(absl::StatusCode::kInvalidArgument);
-  }
 }
 
 bool WritesABlockTwice(const Case& c) {
@@ -148,9 +144,15 @@ Codes Faults(const Case& c, Wide& tokens) {
     tokens += request.num_new_tokens;
     if (tokens > kMaxInt32) codes.insert(absl::StatusCode::kOutOfRange);
   }
-  if (c.options.common_prefix_len < 0) codes.insert(absl::StatusCode::kInvalidArgument);
   if (codes.empty() && !c.options.fast && WritesABlockTwice(c)) {
     codes.insert(absl::StatusCode::kFailedPrecondition);
+  }
+  const int64_t prefix = c.options.common_prefix_len;
+  if (prefix < 0) codes.insert(absl::StatusCode::kInvalidArgument);
+  for (const Request& request : c.batch.requests) {
+    if (prefix > 0 && request.num_computed_tokens < prefix) {
+      codes.insert(absl::StatusCode::kInvalidArgument);
+    }
   }
   return codes;
 }

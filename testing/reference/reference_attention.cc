@@ -103,8 +103,9 @@ class Attender {
     // A row that saw nothing (every logit -inf) is the identity of a merge, sink or not.
     if (state.sum == T{0}) return WriteRow(row, head, zeros_, T{1}, T{1}, kNegativeInfinity<T>);
     const T lse = state.maximum + std::log(state.sum);
-    const T sink = args_.apply_sinks ? HeadValue(args_.head_values.sinks, head, kNegativeInfinity<T>)
-                                     : kNegativeInfinity<T>;
+    const T sink = args_.apply_sinks
+                       ? HeadValue(args_.head_values.sinks, head, kNegativeInfinity<T>)
+                       : kNegativeInfinity<T>;
     if (sink == kNegativeInfinity<T>) {
       return WriteRow(row, head, state.weighted, T{1}, state.sum, lse);
     }
@@ -117,9 +118,8 @@ class Attender {
   void LoadQuery(int64_t row, int64_t head, T* target) const {
     const TensorView& query = args_.query;
     const int64_t place = row * query.stride(0) + head * query.stride(1);
-    Widen<T>(query.dtype(),
-             HostPointer<uint8_t>(query.address(), place * SizeOf(query.dtype())), head_size_, 1,
-             target, 1);
+    Widen<T>(query.dtype(), HostPointer<uint8_t>(query.address(), place * SizeOf(query.dtype())),
+             head_size_, 1, target, 1);
     if (spec_.q_scale == 1.0f) return;
     for (int64_t c = 0; c < head_size_; ++c) target[c] *= static_cast<T>(spec_.q_scale);
   }

@@ -25,8 +25,7 @@ uint8_t* Place(const TensorView& view, int64_t row, int64_t head) {
 
 // Element (row, head) of f32 [rows, heads].
 float& At(const TensorView& view, int64_t row, int64_t head) {
-  return *HostPointer<float>(view.address(),
-                             (row * view.stride(0) + head * view.stride(1)) * 4);
+  return *HostPointer<float>(view.address(), (row * view.stride(0) + head * view.stride(1)) * 4);
 }
 
 template <typename T>
@@ -112,7 +111,8 @@ void CorrectHead(const CorrectAttnOutArgs& args, int64_t row, int64_t head) {
   const uint8_t* const out = Place(args.out, row, head);
   uint8_t* const corrected = Place(args.corrected, row, head);
   for (int64_t d = 0; d < args.out.extent(2); ++d) {
-    const T value = static_cast<T>(LoadFloat(args.out.dtype(), out + d * args.out.stride(2) * in_size, 0));
+    const T value =
+        static_cast<T>(LoadFloat(args.out.dtype(), out + d * args.out.stride(2) * in_size, 0));
     StoreRounded(args.corrected.dtype(), corrected, d * args.corrected.stride(2),
                  factor == T{0} ? 0.0 : static_cast<double>(value * factor));
   }

@@ -9,8 +9,8 @@
 
 #include "core/registry.h"
 #include "gtest/gtest.h"
-#include "testing/reference/rounding.h"
 #include "testing/reference/reference_backend.h"
+#include "testing/reference/rounding.h"
 
 namespace weft {
 namespace {

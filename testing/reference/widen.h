@@ -4,6 +4,7 @@
 #ifndef WEFT_TESTING_REFERENCE_WIDEN_H_
 #define WEFT_TESTING_REFERENCE_WIDEN_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -47,7 +48,8 @@ void WidenHead(DType dtype, const uint8_t* source, int64_t head_size, const KvSt
     return Widen<T>(dtype, source, head_size, strides.split, target, target_stride);
   }
   for (int64_t d = 0; d < head_size; d += strides.inner) {
-    Widen<T>(dtype, source + DimOffset(strides, d) * SizeOf(dtype), strides.inner, 1,
+    const int64_t count = std::min(strides.inner, head_size - d);
+    Widen<T>(dtype, source + DimOffset(strides, d) * SizeOf(dtype), count, 1,
              target + d * target_stride, target_stride);
   }
 }

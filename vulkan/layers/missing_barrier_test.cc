@@ -67,8 +67,7 @@ TEST(MissingBarrierTest, TheLayerSeesEachOne) {
       testing::CheckCaseLine(**backend, lines[i]).IgnoreError();
       EXPECT_GT(ValidationMessageCount(), before) << "without barrier " << n << ": " << lines[i];
     }
-    std::cout << barriers[i]
-              << " barriers, each one reported when left out: " << lines[i] << "\n";
+    std::cout << barriers[i] << " barriers, each one reported when left out: " << lines[i] << "\n";
   }
   EXPECT_NE(absl::StrJoin(ValidationMessages(), "\n").find("hazard detected"), std::string::npos);
 }

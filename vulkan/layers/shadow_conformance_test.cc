@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The conformance suite with shadow bindings, under the validation layer, which is to have nothing
-// to say about any kernel's memory.
+// to say about any kernel's memory. With WEFT_TEST_PRETEND_GPU=1 kernels have their shapes for
+// GPUs.
+#include <cstdlib>
 #include <iostream>
 #include <set>
 #include <string>
@@ -22,7 +24,9 @@ absl::Status RegisterWithShadows(Registry& registry) {
   vulkan::Options options;
   options.enable_validation = true;
   options.verify_hazards = true;
-  return RegisterVulkanBackendWithHooks(registry, options, vulkan::ShadowHooks());
+  vulkan::DeviceHooks hooks = vulkan::ShadowHooks();
+  hooks.pretend_gpu = std::getenv("WEFT_TEST_PRETEND_GPU") != nullptr;
+  return RegisterVulkanBackendWithHooks(registry, options, hooks);
 }
 
 class AfterTheSuite : public ::testing::Environment {

@@ -2,7 +2,7 @@
 //
 // What attention kernels are made of: the specialization constants of vulkan/shaders/
 // attention_core.glsl, chosen from the device, the cache's element type and the head size. Pure
-// arithmetic. `dtype` is a KernelDType throughout.
+// arithmetic.
 #ifndef WEFT_VULKAN_OPS_ATTENTION_SHAPE_H_
 #define WEFT_VULKAN_OPS_ATTENTION_SHAPE_H_
 
@@ -33,7 +33,7 @@ int64_t HeadBucket(int64_t head_size);
 // keys <= lanes; lanes * chunks * 16 bytes hold a row of the bucket; threads is a multiple of
 // subgroup.
 struct AttentionShape {
-  DType dtype = DType::kF16;
+  DType dtype = DType::kF16;  // KernelDType
   uint32_t lanes = 0;      // of a team, which shares its query rows
   uint32_t chunks = 0;     // pieces of 16 bytes of a row, in each lane
   uint32_t rows = 0;       // query rows of a team
@@ -42,6 +42,9 @@ struct AttentionShape {
   bool two_paths = false;  // one of them for key blocks that are seen in full
   uint32_t subgroup = 0;
   uint32_t threads = 0;  // of a workgroup
+  // An fp8 cache: 0 no, 1 yes, 2 asked at run time. The latter is for software devices, where one
+  // kernel more costs more than a branch.
+  uint32_t narrow = 0;
 
   uint32_t teams() const { return threads / lanes; }
   int64_t rows_per_group() const { return int64_t{teams()} * rows; }
@@ -49,11 +52,12 @@ struct AttentionShape {
   std::string ToString() const;
 };
 
-AttentionShape PrefillShape(const DeviceLimits& limits, DType dtype, int64_t bucket, bool aligned);
+AttentionShape PrefillShape(const DeviceLimits& limits, DType kv_dtype, int64_t bucket,
+                            bool aligned);
 
 // For `group_size` query heads of one kv head.
-AttentionShape DecodeShape(const DeviceLimits& limits, DType dtype, int64_t bucket, bool aligned,
-                           int64_t group_size);
+AttentionShape DecodeShape(const DeviceLimits& limits, DType kv_dtype, int64_t bucket,
+                           bool aligned, int64_t group_size);
 // Shared memory that the decode kernel takes.
 int64_t DecodeSharedBytes(const AttentionShape& shape);
 

@@ -45,10 +45,9 @@ absl::StatusOr<AttentionKernels> MakeKernels(Device& device, const AttentionSpec
   const uint64_t bits =
       StrideBits(layout, layout.key_strides()) | StrideBits(layout, layout.value_strides());
   const bool aligned = IsAligned(bits, PieceBytes(layout.dtype()));
-  const DType dtype = KernelDType(layout.dtype());
   AttentionKernels kernels;
-  kernels.prefill_shape = PrefillShape(limits, dtype, bucket, aligned);
-  kernels.decode_shape = DecodeShape(limits, dtype, bucket, aligned, spec.group_size());
+  kernels.prefill_shape = PrefillShape(limits, layout.dtype(), bucket, aligned);
+  kernels.decode_shape = DecodeShape(limits, layout.dtype(), bucket, aligned, spec.group_size());
   ASSIGN_OR_RETURN(kernels.prefill,
                    cache.Get({&AttentionPrefillModule(), kernels.prefill_shape.Constants(),
                               kernels.prefill_shape.subgroup}));
@@ -75,7 +74,7 @@ absl::Status SupportsAttention(const Device& device, const AttentionSpec& spec,
   }
   RETURN_IF_ERROR(CheckCounts(spec, layout));
   const int64_t shared =
-      DecodeSharedBytes(DecodeShape(device.limits(), KernelDType(spec.kv_dtype), HeadBucket(spec.head_size),
+      DecodeSharedBytes(DecodeShape(device.limits(), spec.kv_dtype, HeadBucket(spec.head_size),
                                     /*aligned=*/true, spec.group_size()));
   if (shared > device.limits().max_shared_memory_bytes) {
     return absl::UnimplementedError(absl::StrCat("the decode kernel takes ", shared,

@@ -45,7 +45,6 @@ struct DeviceLimits {
 
   // Optional features; enabled where they are there.
   bool shader_float16 = false;
-  bool shader_int8 = false;
   bool memory_budget = false;
 
   uint32_t timestamp_bits = 0;  // 0: no timestamps

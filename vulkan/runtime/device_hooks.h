@@ -46,6 +46,8 @@ struct DeviceHooks {
   // The device looks like the poorest one that weft accepts: no optional feature, no timestamps, no
   // choice of subgroup size, and Vulkan's minimal limits.
   bool hide_optional = false;
+  // A software device says that it is a GPU, and so runs the kernels' shapes for GPUs.
+  bool pretend_gpu = false;
   // Makes the hook of a device; destroyed before it. Needs `extensions`.
   absl::StatusOr<std::unique_ptr<DispatchHook>> (*make_dispatch_hook)(const Device&) = nullptr;
   std::vector<const char*> extensions;

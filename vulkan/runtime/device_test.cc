@@ -30,6 +30,7 @@ TEST(FeaturesTest, NamesTheFirstThatIsMissing) {
   ChooseFeatures(features, features);
   features.base.features.shaderInt64 = features.base.features.shaderInt16 = VK_TRUE;
   features.v11.storageBuffer16BitAccess = VK_TRUE;
+  features.v12.storageBuffer8BitAccess = features.v12.shaderInt8 = VK_TRUE;
   features.v12.bufferDeviceAddress = features.v12.timelineSemaphore = VK_TRUE;
   features.v12.scalarBlockLayout = features.v12.vulkanMemoryModel = VK_TRUE;
   features.v13.subgroupSizeControl = features.v13.computeFullSubgroups = VK_TRUE;
@@ -77,7 +78,7 @@ TEST_F(DeviceTest, CanLookPoor) {
   ASSERT_TRUE(devices.ok()) << devices.status();
   PhysicalDevice poor = devices->front();
   HideOptional(poor);
-  EXPECT_FALSE(poor.limits.shader_float16 || poor.limits.shader_int8);
+  EXPECT_FALSE(poor.limits.shader_float16);
   EXPECT_FALSE(poor.limits.memory_budget || poor.limits.subgroup_size_selectable);
   EXPECT_EQ(poor.limits.timestamp_bits, 0u);
   EXPECT_EQ(poor.limits.max_shared_memory_bytes, 16384);

@@ -15,6 +15,7 @@ namespace {
   X(base.features, shaderInt16)    \
   X(v11, storageBuffer16BitAccess) \
   X(v12, storageBuffer8BitAccess)  \
+  X(v12, shaderInt8)               \
   X(v12, bufferDeviceAddress)      \
   X(v12, timelineSemaphore)        \
   X(v12, scalarBlockLayout)        \
@@ -26,7 +27,6 @@ namespace {
 
 #define WEFT_OPTIONAL_FEATURES(X)      \
   X(v12, shaderFloat16)                \
-  X(v12, shaderInt8)                   \
   X(v12, vulkanMemoryModelDeviceScope) \
   X(v12, shaderSubgroupExtendedTypes)
 
@@ -106,7 +106,6 @@ void FillLimits(const VkPhysicalDeviceProperties& properties,
   limits.max_allocation_bytes = static_cast<int64_t>(std::min<uint64_t>(
       {v11.maxMemoryAllocationSize, v13.maxBufferSize, static_cast<uint64_t>(INT64_MAX)}));
   limits.shader_float16 = features.v12.shaderFloat16;
-  limits.shader_int8 = features.v12.shaderInt8;
   limits.timestamp_period_ns = l.timestampPeriod;
 }
 
@@ -166,7 +165,7 @@ void HideOptionalFeatures(FeatureChain& available) {
 
 void HideOptional(PhysicalDevice& device) {
   DeviceLimits& limits = device.limits;
-  limits.shader_float16 = limits.shader_int8 = false;
+  limits.shader_float16 = false;
   limits.memory_budget = false;
   limits.timestamp_bits = 0;
   limits.subgroup_size_selectable = false;

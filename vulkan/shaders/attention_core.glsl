@@ -35,6 +35,7 @@ layout(constant_id = 6) const bool TWO_PATHS = true;  // see Weigh
 layout(constant_id = 7) const uint SUBGROUP = 8;
 layout(local_size_x_id = 8) in;
 layout(constant_id = 8) const uint THREADS = 8;
+layout(constant_id = 9) const uint NARROW = 2;  // an fp8 cache: 0 no, 1 yes, 2 asked at run time
 
 const uint kChunkDims = DTYPE == kF32 ? 4 : 8;  // of a piece: 16 bytes, or 8 of an fp8 cache
 const uint kDims = CHUNKS * kChunkDims;  // of a row, in one lane
@@ -66,7 +67,7 @@ float row_slope = 0.0;
 // The same for all rows of the workgroup, read once.
 float logit_scale;
 bool shaped_logits;  // softcap or ALiBi
-bool narrow_cache;   // fp8
+bool narrow_cache = NARROW == 1;
 
 uint lane;       // in the team
 uint team_base;  // the team's first lane in the subgroup
@@ -77,7 +78,7 @@ void StartTeam(uint kv_head) {
   AttentionParams p = P();
   lane = gl_SubgroupInvocationID & (LANES - 1);
   team_base = gl_SubgroupInvocationID - lane;
-  const uint bytes = DTYPE == kF32 ? 4 : p.kv_dtype >= kE4M3 ? 1 : 2;
+  const uint bytes = ElementBytes(p.kv_dtype);
   UNROLL for (uint c = 0; c < CHUNKS; ++c) {
     const uint dim = (c * LANES + lane) * kChunkDims;
     const bool inside = dim < p.head_size;
@@ -98,7 +99,7 @@ void StartTeam(uint kv_head) {
   precise float scale = p.scale * k_scale;
   logit_scale = scale;
   shaped_logits = p.softcap != 0.0 || p.alibi_slopes != 0;
-  narrow_cache = DTYPE == kF16 && p.kv_dtype >= kE4M3;
+  if (NARROW == 2) narrow_cache = DTYPE == kF16 && p.kv_dtype >= kE4M3;
 }
 
 // The row that this lane holds logits of sees the keys [first_key, end_key). Without a call: none.
