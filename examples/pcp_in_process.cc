@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Prefill context parallelism with two ranks, which are threads here: each computes half of the rows
-// of a step, so dealt that both have the same work, and both end with all of the result. It is bit by
-// bit what one rank alone computes.
+// Prefill context parallelism with two ranks, which are threads here: each computes half of the
+// rows of a step, so dealt that both have the same work, and both end with all of the result. It is
+// bit by bit what one rank alone computes.
 //
 //   bazel run //examples:pcp_in_process -- vulkan
 #include <thread>

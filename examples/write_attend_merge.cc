@@ -80,10 +80,10 @@ int main(int argc, char** argv) {
   batch.requests[0].num_computed_tokens = kContext;
   batch.requests[0].num_new_tokens = kNew;
   const auto metadata = Check(builder.Build(batch));
-  const weft::TensorView key = tensors.Upload(
-      weft::examples::Numbers(kNew * kKvHeads * kSize, 3), {kNew, kKvHeads, kSize});
-  const weft::TensorView value = tensors.Upload(
-      weft::examples::Numbers(kNew * kKvHeads * kSize, 4), {kNew, kKvHeads, kSize});
+  const weft::TensorView key =
+      tensors.Upload(weft::examples::Numbers(kNew * kKvHeads * kSize, 3), {kNew, kKvHeads, kSize});
+  const weft::TensorView value =
+      tensors.Upload(weft::examples::Numbers(kNew * kKvHeads * kSize, 4), {kNew, kKvHeads, kSize});
   io.query =
       tensors.Upload(weft::examples::Numbers(kNew * kHeads * kSize, 5), {kNew, kHeads, kSize});
 
