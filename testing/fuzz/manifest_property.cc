@@ -35,7 +35,7 @@ void ManifestProperty(absl::Span<const uint8_t> bytes) {
     CHECK(absl::ConsumePrefix(&file, "directory/")) << golden.path;
     CHECK(!file.empty() && file != "." && file != ".." && !absl::StrContains(file, '/'));
     CHECK(!absl::StrContains(file, '\0'));
-    CHECK(golden.args.is_object() && golden.error.is_object());
+    CHECK(golden.args.is_object() && golden.info.is_object());
   }
 }
 

@@ -38,11 +38,8 @@ absl::StatusOr<GoldenCase> ParseCase(const nlohmann::json& entry, const std::str
     return absl::DataLossError("needs an object \"args\"");
   }
   golden.args = entry["args"];
-  golden.error = nlohmann::json::object();
-  if (entry.contains("info") && entry["info"].is_object() && entry["info"].contains("error") &&
-      entry["info"]["error"].is_object()) {
-    golden.error = entry["info"]["error"];
-  }
+  golden.info = nlohmann::json::object();
+  if (entry.contains("info") && entry["info"].is_object()) golden.info = entry["info"];
   return golden;
 }
 

@@ -11,6 +11,7 @@
 #include "testing/compare.h"
 #include "testing/oracle.h"
 #include "tools/replay/random.h"
+#include "tools/replay/row_oracle.h"
 
 namespace weft::replay {
 namespace {
@@ -52,10 +53,10 @@ std::vector<Place> PlacesOf(const StepWork& work) {
 
 }  // namespace
 
-Checker::Checker(const Content& content, const AttentionSpec& spec, int64_t num_layers,
+Checker::Checker(const Content& content, std::vector<AttentionSpec> kinds, int64_t num_layers,
                  uint64_t seed, std::string run)
     : content_(&content),
-      spec_(spec),
+      kinds_(std::move(kinds)),
       num_layers_(num_layers),
       seed_(Mix(seed, 0x636865636b)),
       run_(std::move(run)) {}
@@ -78,7 +79,7 @@ std::vector<Sample> Checker::Choose(const StepWork& work) const {
          --draw) {
       Sample sample;
       sample.row = rows[random.Below(static_cast<int64_t>(rows.size()))];
-      sample.head = random.Below(spec_.num_heads);
+      sample.head = random.Below(kinds_[0].num_heads);
       sample.layer = random.Below(num_layers_);
       const Place& place = places[sample.row];
       const auto& [rank, local_row] =
@@ -110,37 +111,39 @@ std::vector<std::string> Checker::Judge(const StepWork& work,
                                         absl::Span<const SampleAnswer> answers,
                                         absl::Span<const uint8_t> restored) const {
   std::vector<std::string> mismatches;
-  const int64_t size = spec_.head_size, head_bytes = size * SizeOf(spec_.dtype);
+  const int64_t size = kinds_[0].head_size, head_bytes = size * SizeOf(kinds_[0].dtype);
   std::vector<float> query(size);
   for (size_t i = 0; i < work.samples.size(); ++i) {
     const Sample& sample = work.samples[i];
+    const AttentionSpec& spec = KindOf(sample.layer);
     const int64_t request = work.step.entries[sample.entry].request;
-    const int64_t kv_head = sample.head / spec_.group_size();
-    content_->FetchKey(sample.layer, content_->QueryRow(request, sample.position, sample.head),
-                       absl::MakeSpan(query));
+    const int64_t kv_head = sample.head / spec.group_size();
+    const int64_t query_row =
+        content_->QueryRow(request, sample.position, sample.head, spec.window);
+    content_->FetchKey(sample.layer, query_row, absl::MakeSpan(query));
     const auto fetch = [&](int64_t position, absl::Span<float> key, absl::Span<float> value) {
       const int64_t row = content_->KeyRow(request, position, kv_head);
       content_->FetchKey(sample.layer, row, key);
       content_->FetchValue(sample.layer, row, value);
     };
     const testing::OracleResult expected =
-        testing::AttendRow(query, spec_.effective_scale(), sample.position + 1, fetch);
+        AttendVisible(spec, sample.head, sample.position, query, fetch);
 
     absl::Span<const uint8_t> bytes = answers[i].out;
     if (sample.layer + 1 == num_layers_) {
       bytes =
-          restored.subspan((sample.row * spec_.num_heads + sample.head) * head_bytes, head_bytes);
+          restored.subspan((sample.row * spec.num_heads + sample.head) * head_bytes, head_bytes);
     }
     const int64_t extents[] = {1, 1, size};
-    testing::HostTensor wanted{spec_.dtype, {1, 1, size}, expected.out};
+    testing::HostTensor wanted{spec.dtype, {1, 1, size}, expected.out};
     testing::HostTensor lse{DType::kF32, {1, 1}, {answers[i].lse}};
     testing::HostTensor wanted_lse{DType::kF32, {1, 1}, {expected.lse}};
     testing::CompareContext context;
     context.case_line = CaseLine(work, sample);
     context.tensor = "out";
     absl::Status status =
-        testing::CompareTensors(testing::DecodeTensor(spec_.dtype, extents, bytes), wanted,
-                                testing::ToleranceFor(spec_.dtype), context);
+        testing::CompareTensors(testing::DecodeTensor(spec.dtype, extents, bytes), wanted,
+                                testing::ToleranceFor(spec.dtype), context);
     context.tensor = "lse";
     if (status.ok()) {
       status = testing::CompareLse(lse, wanted_lse, {expected.max_abs_logit}, context);

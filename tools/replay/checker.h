@@ -21,10 +21,11 @@ inline constexpr int64_t kSamplesPerStep = 64;
 
 class Checker {
  public:
-  // `content` must outlive the checker. `run` reproduces the run when it is typed in; it stands at
-  // the front of a mismatch's one-line case.
-  Checker(const Content& content, const AttentionSpec& spec, int64_t num_layers, uint64_t seed,
-          std::string run);
+  // `content` must outlive the checker. `kinds`: layer i is kinds[i % size]; all have the same
+  // heads. `run` reproduces the run when it is typed in; it stands at the front of a mismatch's
+  // one-line case.
+  Checker(const Content& content, std::vector<AttentionSpec> kinds, int64_t num_layers,
+          uint64_t seed, std::string run);
 
   // Decodes and prefills, the first and last row of each request's part of the step, both sides of
   // each chunk edge between ranks, and rows by chance; layer and head by chance. `work.samples` is
@@ -38,10 +39,11 @@ class Checker {
                                  absl::Span<const uint8_t> restored) const;
 
  private:
+  const AttentionSpec& KindOf(int64_t layer) const { return kinds_[layer % kinds_.size()]; }
   std::string CaseLine(const StepWork& work, const Sample& sample) const;
 
   const Content* content_;
-  AttentionSpec spec_;
+  std::vector<AttentionSpec> kinds_;
   int64_t num_layers_;
   uint64_t seed_;
   std::string run_;

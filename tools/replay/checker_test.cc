@@ -69,7 +69,7 @@ class CheckerTest : public ::testing::Test {
     for (const Sample& sample : work.samples) {
       const int64_t request = work.step.entries[sample.entry].request;
       std::vector<float> query(spec_.head_size);
-      content_.FetchKey(sample.layer, content_.QueryRow(request, sample.position, sample.head),
+      content_.FetchKey(sample.layer, content_.QueryRow(request, sample.position, sample.head, 0),
                         absl::MakeSpan(query));
       const auto fetch = [&](int64_t j, absl::Span<float> key, absl::Span<float> value) {
         const int64_t row = content_.KeyRow(request, j, sample.head / spec_.group_size());
@@ -93,9 +93,9 @@ class CheckerTest : public ::testing::Test {
   }
 
   Workload workload_;
-  AttentionSpec spec_ = FindPreset("small")->Spec();
+  AttentionSpec spec_ = FindPreset("small")->Kinds()[0];
   Content content_{workload_, spec_, 4, 2, 0};
-  Checker checker_{content_, spec_, 2, 0, "weft replay"};
+  Checker checker_{content_, {spec_}, 2, 0, "weft replay"};
 };
 
 TEST_F(CheckerTest, TakesDecodesEdgesAndOthersOnAllRanks) {

@@ -20,13 +20,14 @@ constexpr float kElementUnit = 0.125f;
 // Salts, so that the same numbers used for different things do not meet.
 enum Salt : uint64_t { kSharedBlock = 1, kPrivateBlock = 2, kTable = 3, kQuery = 4 };
 
-// One end of a random piece of `size` tokens in [0, position]: its first token, or its last if that
-// is visible.
-int64_t Edge(int64_t position, int64_t size, uint64_t random) {
-  const int64_t pieces = position / size + 1;
-  const int64_t first = static_cast<int64_t>((random >> 1) % pieces) * size;
+// One end of a random piece of `size` tokens in [begin, position]: its first token, or its last if
+// that is visible.
+int64_t Edge(int64_t begin, int64_t position, int64_t size, uint64_t random) {
+  const int64_t piece = begin / size;
+  const int64_t pieces = position / size + 1 - piece;
+  const int64_t first = (piece + static_cast<int64_t>((random >> 1) % pieces)) * size;
   const int64_t last = first + size - 1;
-  return (random & 1) != 0 && last <= position ? last : first;
+  return (random & 1) != 0 && last <= position ? last : std::max(first, begin);
 }
 
 }  // namespace
@@ -52,32 +53,36 @@ int64_t Content::KeyRow(int64_t request, int64_t position, int64_t kv_head) cons
   return static_cast<int64_t>(Mix(seed_ ^ BlockId(request, position), place) & (kTableRows - 1));
 }
 
-int64_t Content::PlantedPosition(int64_t request, int64_t position, int64_t head) const {
+int64_t Content::PlantedPosition(int64_t request, int64_t position, int64_t head,
+                                 int64_t window) const {
   const uint64_t random = Mix(Mix(seed_ ^ kQuery, request), position * spec_.num_heads + head);
+  const int64_t begin = window > 0 ? std::max<int64_t>(position - window + 1, 0) : 0;
   constexpr int64_t kRoles = 8;
   // Neighbouring rows and heads take different roles, so that a handful of samples meets all.
   switch ((head + position) % kRoles) {
     case 0:
-      return 0;
+      return begin;
     case 1:
       return position;
     case 2:
-      return std::max<int64_t>(position - 1, 0);
+      return std::max(position - 1, begin);
     case 3:
+      if (begin > 0) return begin - 1;                // not to be seen
       return position / page_tokens_ * page_tokens_;  // the first of its own page
     case 4:
-      return Edge(position, page_tokens_, random);
+      return Edge(begin, position, page_tokens_, random);
     case 5:
-      return Edge(position, kGranule, random);
+      return Edge(begin, position, kGranule, random);
     case 6:
-      return std::max<int64_t>(position / kGranule * kGranule - 1, 0);
+      return std::max(position / kGranule * kGranule - 1, begin);
     default:
-      return static_cast<int64_t>(random % static_cast<uint64_t>(position + 1));
+      return begin + static_cast<int64_t>(random % static_cast<uint64_t>(position + 1 - begin));
   }
 }
 
-int64_t Content::QueryRow(int64_t request, int64_t position, int64_t head) const {
-  return KeyRow(request, PlantedPosition(request, position, head), head / spec_.group_size());
+int64_t Content::QueryRow(int64_t request, int64_t position, int64_t head, int64_t window) const {
+  return KeyRow(request, PlantedPosition(request, position, head, window),
+                head / spec_.group_size());
 }
 
 absl::Span<const int8_t> Content::Row(int64_t layer, int64_t row, bool value) const {

@@ -12,7 +12,8 @@
 // A query is the key of one position that it can see, its *planted* key, so that this key has a
 // large weight in the answer. Which one goes round the places where bugs live: the first key, the
 // row's own, the one before, edges of pages and granules. A key that is missing there, or a foreign
-// one in its place, moves the answer far beyond the tolerance.
+// one in its place, moves the answer far beyond the tolerance. In a layer with a window it is
+// sometimes the key just outside: who sees it gives a very different answer.
 #ifndef WEFT_TOOLS_REPLAY_CONTENT_H_
 #define WEFT_TOOLS_REPLAY_CONTENT_H_
 
@@ -35,10 +36,10 @@ class Content {
 
   // The table's row that is the key and value at `position` of `request`.
   int64_t KeyRow(int64_t request, int64_t position, int64_t kv_head) const;
-  // The table's row whose key is the query at `position`.
-  int64_t QueryRow(int64_t request, int64_t position, int64_t head) const;
+  // The table's row whose key is the query at `position` in a layer of `window` (0: none).
+  int64_t QueryRow(int64_t request, int64_t position, int64_t head, int64_t window) const;
   // The position whose key that is; in [0, position].
-  int64_t PlantedPosition(int64_t request, int64_t position, int64_t head) const;
+  int64_t PlantedPosition(int64_t request, int64_t position, int64_t head, int64_t window) const;
 
   // [kTableRows, 2, head_size] of the dtype: the bytes to upload.
   std::vector<uint8_t> TableBytes(int64_t layer) const;

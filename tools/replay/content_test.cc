@@ -30,7 +30,7 @@ Workload TwoRequests() {
 class ContentTest : public ::testing::Test {
  protected:
   Workload workload_ = TwoRequests();
-  AttentionSpec spec_ = FindPreset("small")->Spec();
+  AttentionSpec spec_ = FindPreset("small")->Kinds()[0];
   Content content_{workload_, spec_, /*page_tokens=*/4, /*num_layers=*/2, /*seed=*/0};
 };
 
@@ -65,7 +65,7 @@ TEST_F(ContentTest, PlantsAllThePlacesWhereBugsLive) {
   std::set<int64_t> planted;
   for (int64_t row = position; row < position + 400; ++row) {
     for (int64_t head = 0; head < spec_.num_heads; ++head) {
-      const int64_t key = content_.PlantedPosition(0, row, head);
+      const int64_t key = content_.PlantedPosition(0, row, head, 0);
       ASSERT_GE(key, 0);
       ASSERT_LE(key, row);
       planted.insert(key);
@@ -79,10 +79,29 @@ TEST_F(ContentTest, PlantsAllThePlacesWhereBugsLive) {
   }
 }
 
+// In a layer with a window: its first key, its last, and the one that is just outside.
+TEST_F(ContentTest, PlantsTheEdgesOfAWindow) {
+  for (const int64_t window : {1, 2, 24, 513, 5000}) {
+    std::set<int64_t> behind;  // how far the planted key lies behind the row
+    for (int64_t row = 0; row < 1500; ++row) {
+      for (int64_t head = 0; head < spec_.num_heads; ++head) {
+        const int64_t key = content_.PlantedPosition(0, row, head, window);
+        ASSERT_GE(key, 0);
+        ASSERT_GE(key, row - window);
+        ASSERT_LE(key, row);
+        if (row > 1000) behind.insert(row - key);
+      }
+    }
+    EXPECT_EQ(behind.count(0), 1u) << window;
+    EXPECT_EQ(behind.count(window - 1), window < 1000 ? 1u : 0u) << window;
+    EXPECT_EQ(behind.count(window), window < 1000 ? 1u : 0u) << window;
+  }
+}
+
 TEST_F(ContentTest, TheFirstRowsSeeOnlyThemselves) {
   for (int64_t head = 0; head < spec_.num_heads; ++head) {
-    EXPECT_EQ(content_.PlantedPosition(0, 0, head), 0);
-    EXPECT_LE(content_.PlantedPosition(0, 1, head), 1);
+    EXPECT_EQ(content_.PlantedPosition(0, 0, head, 0), 0);
+    EXPECT_LE(content_.PlantedPosition(0, 1, head, 0), 1);
   }
 }
 
@@ -110,8 +129,8 @@ TEST_F(ContentTest, ThePlantedKeyHasALargeWeight) {
   const int64_t position = 1200;
   int64_t large = 0;
   for (int64_t head = 0; head < spec_.num_heads; ++head) {
-    content_.FetchKey(0, content_.QueryRow(0, position, head), absl::MakeSpan(query));
-    const int64_t planted = content_.PlantedPosition(0, position, head);
+    content_.FetchKey(0, content_.QueryRow(0, position, head, 0), absl::MakeSpan(query));
+    const int64_t planted = content_.PlantedPosition(0, position, head, 0);
     double sum = 0, of_planted = 0;
     for (int64_t j = 0; j <= position; ++j) {
       content_.FetchKey(0, content_.KeyRow(0, j, head / spec_.group_size()), absl::MakeSpan(key));

@@ -15,15 +15,26 @@ constexpr double kSoftwareOperations = 480e9;
 constexpr int64_t kUsualPage = 16;
 constexpr int64_t kSmallestUsefulPage = 8;
 
+// (query, visible key) pairs of a request in a layer of that window (0: none).
+double CausalPairs(const ReplayRequest& request, int64_t window) {
+  const auto length = static_cast<double>(request.total_length());
+  const double hidden = window > 0 ? std::max(0.0, length - static_cast<double>(window)) : 0;
+  return (length * (length + 1) - hidden * (hidden + 1)) / 2;
+}
+
 // Four operations for each head, dimension and (query, visible key) pair: a product and a sum for
 // the logit, and for the value. Reuse of prefixes is left out.
 double AttentionOperations(const Workload& workload, const Preset& preset, int64_t num_layers) {
+  const std::vector<AttentionSpec> kinds = preset.Kinds();
   double pairs = 0;
-  for (const ReplayRequest& request : workload.requests) {
-    const auto length = static_cast<double>(request.total_length());
-    pairs += length * (length + 1) / 2;
+  for (size_t kind = 0; kind < kinds.size(); ++kind) {
+    const auto layers = static_cast<double>(
+        CeilDiv(std::max<int64_t>(num_layers - static_cast<int64_t>(kind), 0), kinds.size()));
+    for (const ReplayRequest& request : workload.requests) {
+      pairs += layers * CausalPairs(request, kinds[kind].window);
+    }
   }
-  return 4.0 * pairs * static_cast<double>(preset.num_heads * preset.head_size * num_layers);
+  return 4.0 * pairs * static_cast<double>(preset.num_heads * preset.head_size);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "core/status_macros.h"
 #include "tools/replay/checker.h"
 #include "tools/replay/digest.h"
+#include "tools/replay/pcp_rank.h"
 
 namespace weft::replay {
 namespace {
@@ -79,39 +80,48 @@ Engine::~Engine() = default;
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config,
                                                        std::shared_ptr<Backend> backend,
                                                        const Workload& workload) {
-  const AttentionSpec spec = config.preset.Spec();
+  const std::vector<AttentionSpec> kinds = config.preset.Kinds();
   ASSIGN_OR_RETURN(const KvCacheLayout layout,
-                   KvCacheLayout::Nhd(spec.kv_dtype, config.scheduler.block_size, spec.num_kv_heads,
-                                      spec.head_size));
+                   KvCacheLayout::Nhd(kinds[0].kv_dtype, config.scheduler.block_size,
+                                      kinds[0].num_kv_heads, kinds[0].head_size));
   RETURN_IF_ERROR(CheckCachesFit(config, layout, backend->info(), workload));
   ASSIGN_OR_RETURN(Scheduler scheduler, Scheduler::Create(workload, config.scheduler));
   auto engine = std::unique_ptr<Engine>(new Engine(config, workload, std::move(scheduler)));
-  ASSIGN_OR_RETURN(const AttentionLayer layer, AttentionLayer::Create(backend, spec, layout));
-  engine->content_ = std::make_unique<Content>(workload, spec, config.scheduler.block_size,
+  engine->content_ = std::make_unique<Content>(workload, kinds[0], config.scheduler.block_size,
                                                config.num_layers, config.seed);
-  engine->checker_ = std::make_unique<Checker>(*engine->content_, spec, config.num_layers,
+  engine->checker_ = std::make_unique<Checker>(*engine->content_, kinds, config.num_layers,
                                                config.seed, config.run);
   engine->builder_ =
       std::make_unique<AttentionMetadataBuilder>(layout, config.scheduler.num_blocks);
-  if (config.world_size > 1) engine->communicators_ = CreateInProcessGroup(config.world_size);
-
-  RankConfig rank;
-  rank.world_size = config.world_size;
-  rank.num_layers = config.num_layers;
-  rank.num_blocks = config.scheduler.num_blocks;
-  rank.max_tokens = config.scheduler.token_budget;
-  rank.max_requests = std::min(config.scheduler.max_running, config.scheduler.token_budget);
-  rank.max_seq_len = LongestRequest(workload);
-  rank.max_allocation_bytes = config.max_allocation_bytes;
-  rank.timeout = config.timeout;
-  for (rank.rank = 0; rank.rank < config.world_size; ++rank.rank) {
-    Communicator* communicator =
-        config.world_size > 1 ? engine->communicators_[rank.rank].get() : nullptr;
-    ASSIGN_OR_RETURN(std::unique_ptr<Rank> created,
-                     Rank::Create(rank, backend, layer, *engine->content_, communicator));
-    engine->ranks_.push_back(std::move(created));
+  std::vector<AttentionLayer> layers;
+  for (const AttentionSpec& kind : kinds) {
+    ASSIGN_OR_RETURN(AttentionLayer layer, AttentionLayer::Create(backend, kind, layout));
+    layers.push_back(std::move(layer));
   }
+  RETURN_IF_ERROR(engine->CreateRanks(layers, backend));
   return engine;
+}
+
+absl::Status Engine::CreateRanks(const std::vector<AttentionLayer>& kinds,
+                                 const std::shared_ptr<Backend>& backend) {
+  const int64_t world_size = config_.world_size;
+  if (world_size > 1) communicators_ = CreateInProcessGroup(world_size);
+  RankConfig rank;
+  rank.world_size = world_size;
+  rank.num_layers = config_.num_layers;
+  rank.num_blocks = config_.scheduler.num_blocks;
+  rank.max_tokens = config_.scheduler.token_budget;
+  rank.max_requests = std::min(config_.scheduler.max_running, config_.scheduler.token_budget);
+  rank.max_seq_len = LongestRequest(*workload_);
+  rank.max_allocation_bytes = config_.max_allocation_bytes;
+  rank.timeout = config_.timeout;
+  for (rank.rank = 0; rank.rank < world_size; ++rank.rank) {
+    Communicator* communicator = world_size > 1 ? communicators_[rank.rank].get() : nullptr;
+    ASSIGN_OR_RETURN(std::unique_ptr<Rank> created,
+                     PcpRank::Create(rank, backend, kinds, *content_, communicator));
+    ranks_.push_back(std::move(created));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<StepWork> Engine::Prepare(Step step) const {
@@ -135,13 +145,12 @@ absl::StatusOr<StepWork> Engine::Prepare(Step step) const {
   return work;
 }
 
-// One thread for each rank and step: what a rank does in a step is far more than starting it. The
-// rank that brings the restored rows here changes with the step, so that all are looked at.
+// One thread for each rank and step: what a rank does in a step is far more than starting it.
 absl::StatusOr<std::vector<RankStep>> Engine::RunRanks(const StepWork& work) {
   std::vector<RankStep> results(ranks_.size());
   FirstError error;
   const auto run = [&](size_t rank) {
-    const bool reader = work.step.index % config_.world_size == static_cast<int64_t>(rank);
+    const bool reader = ReaderRank(work) == static_cast<int64_t>(rank);
     absl::StatusOr<RankStep> result = ranks_[rank]->Run(work, reader);
     if (result.ok()) {
       results[rank] = *std::move(result);
@@ -169,7 +178,18 @@ void Engine::Digest(const StepWork& work, absl::Span<const uint8_t> rows,
   }
 }
 
-absl::StatusOr<RunStats> Engine::Run(const ProgressCallback& progress) {
+void Engine::Judge(const StepWork& work, absl::Span<RankStep> results, RunStats& stats) const {
+  std::vector<SampleAnswer> answers(work.samples.size());
+  for (size_t i = 0; i < answers.size(); ++i) {
+    answers[i] = std::move(results[work.samples[i].rank].answers[i]);
+  }
+  stats.mismatches = checker_->Judge(work, answers, Reader(work, results).restored);
+  ++stats.checked_steps;
+  stats.checked_pairs += static_cast<int64_t>(work.samples.size());
+}
+
+absl::StatusOr<RunStats> Engine::Run(const ProgressCallback& progress,
+                                     const StepObserver& observer) {
   RunStats stats;
   OutputDigest digest(static_cast<int64_t>(workload_->requests.size()));
   const int64_t tokens_total = AllTokens(*workload_);
@@ -180,27 +200,25 @@ absl::StatusOr<RunStats> Engine::Run(const ProgressCallback& progress) {
     if (progress) {
       progress(done.prefill_tokens + done.decode_tokens + done.reused_tokens, tokens_total);
     }
-    const absl::Time step_start = absl::Now();
+    StepTimes times;
+    times.start = absl::Now();
     ASSIGN_OR_RETURN(const StepWork work, Prepare(scheduler_.Next()));
+    times.prepared = absl::Now();
     ASSIGN_OR_RETURN(std::vector<RankStep> results, RunRanks(work));
-    const RankStep& reader = results[work.step.index % config_.world_size];
-    Digest(work, reader.restored, digest);
-    stats.step_seconds.push_back(absl::ToDoubleSeconds(absl::Now() - step_start));
+    times.ran = absl::Now();
+    Digest(work, Reader(work, results).restored, digest);
+    times.end = times.judged = absl::Now();
+    stats.step_seconds.push_back(absl::ToDoubleSeconds(times.end - times.start));
     const BlockCounts& blocks = work.step.blocks;
     const double use = static_cast<double>(blocks.used) / static_cast<double>(blocks.total);
     used += use;
     stats.peak_block_use = std::max(stats.peak_block_use, use);
-    if (work.samples.empty()) continue;
-
-    const absl::Time oracle_start = absl::Now();
-    std::vector<SampleAnswer> answers(work.samples.size());
-    for (size_t i = 0; i < answers.size(); ++i) {
-      answers[i] = std::move(results[work.samples[i].rank].answers[i]);
+    if (!work.samples.empty()) {
+      Judge(work, absl::MakeSpan(results), stats);
+      times.judged = absl::Now();
+      stats.oracle_time += times.judged - times.end;
     }
-    stats.mismatches = checker_->Judge(work, answers, reader.restored);
-    ++stats.checked_steps;
-    stats.checked_pairs += static_cast<int64_t>(work.samples.size());
-    stats.oracle_time += absl::Now() - oracle_start;
+    if (observer) observer(work, results, times);
   }
   stats.wall = absl::Now() - start;
   stats.schedule = scheduler_.totals();

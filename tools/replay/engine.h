@@ -13,7 +13,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "collectives/communicator.h"
+#include "core/attention_layer.h"
+#include "core/attention_metadata.h"
 #include "core/backend.h"
+#include "tools/replay/content.h"
 #include "tools/replay/preset.h"
 #include "tools/replay/rank.h"
 #include "tools/replay/scale.h"
@@ -54,6 +59,19 @@ struct RunStats {
 // Called before each step with the tokens done and to do.
 using ProgressCallback = std::function<void(int64_t tokens_done, int64_t tokens_total)>;
 
+// When a step was what, on the wall clock.
+struct StepTimes {
+  absl::Time start;
+  absl::Time prepared;  // scheduled, metadata and partition built, samples chosen
+  absl::Time ran;       // all ranks are done
+  absl::Time end;       // the output is in the digest; the oracle comes after that
+  absl::Time judged;    // `end` unless the step was checked
+};
+
+// Called after each step, with what each rank did; the references hold during the call.
+using StepObserver = std::function<void(const StepWork& work, absl::Span<const RankStep> ranks,
+                                        const StepTimes& times)>;
+
 class Engine {
  public:
   // Opens everything: slow. `workload` must outlive the engine. OUT_OF_RANGE: the caches are larger
@@ -65,7 +83,8 @@ class Engine {
 
   // Runs all steps, or stops behind the first step with a mismatch. An error is the device's or
   // weft's, of any rank; the others have stopped too.
-  absl::StatusOr<RunStats> Run(const ProgressCallback& progress);
+  absl::StatusOr<RunStats> Run(const ProgressCallback& progress,
+                               const StepObserver& observer = nullptr);
 
   // For tests: spoils the steps of one rank.
   void SetFaultHook(int64_t rank, FaultHook hook) { ranks_[rank]->set_fault_hook(std::move(hook)); }
@@ -73,9 +92,20 @@ class Engine {
  private:
   Engine(const EngineConfig& config, const Workload& workload, Scheduler scheduler);
 
+  // The rank that brings the restored rows here: another one in each step, so that all are looked
+  // at.
+  int64_t ReaderRank(const StepWork& work) const { return work.step.index % config_.world_size; }
+  const RankStep& Reader(const StepWork& work, absl::Span<const RankStep> results) const {
+    return results[ReaderRank(work)];
+  }
+
+  absl::Status CreateRanks(const std::vector<AttentionLayer>& kinds,
+                           const std::shared_ptr<Backend>& backend);
   absl::StatusOr<StepWork> Prepare(Step step) const;
   absl::StatusOr<std::vector<RankStep>> RunRanks(const StepWork& work);
   void Digest(const StepWork& work, absl::Span<const uint8_t> rows, OutputDigest& digest) const;
+  // Takes the answers out of the results.
+  void Judge(const StepWork& work, absl::Span<RankStep> results, RunStats& stats) const;
 
   EngineConfig config_;
   const Workload* workload_;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -22,8 +23,13 @@ struct Preset {
   int64_t head_size = 0;
   int64_t model_layers = 0;  // of the model; --layers says how many are replayed
   DType dtype = DType::kF16;
+  int64_t window = 0;    // of layers 0, 2, 4, ...; the others see all keys. 0: of none
+  float scale = 0.0f;    // as in AttentionSpec
+  float softcap = 0.0f;  // likewise
+  bool sinks = false;    // the model has some; their values are made up, as all content is
 
-  AttentionSpec Spec() const;
+  // The kinds of its layers: layer i is of kind i modulo their number.
+  std::vector<AttentionSpec> Kinds() const;
 };
 
 absl::Span<const Preset> Presets();

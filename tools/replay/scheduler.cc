@@ -135,9 +135,11 @@ Step Scheduler::Next() {
     if (tokens[i] > 0) step.entries.push_back(Schedule(running_[i], tokens[i]));
   }
   step.blocks = allocator_.counts();
+  step.virtual_start_ms = now_ms_;
   const double cost = std::max(static_cast<double>(config_.token_budget - budget),
                                static_cast<double>(config_.token_budget) * kLeastStepShare);
   now_ms_ += cost * ms_per_token_;
+  step.virtual_end_ms = now_ms_;
   totals_.virtual_ms = now_ms_;
   return step;
 }

@@ -37,6 +37,8 @@ struct Step {
   int64_t index = 0;
   std::vector<StepEntry> entries;  // decodes and prefills as they stand in the engine, not sorted
   BlockCounts blocks;
+  double virtual_start_ms = 0;  // on the scheduler's clock, counted from the first arrival
+  double virtual_end_ms = 0;
   int64_t num_tokens() const;
 };
 

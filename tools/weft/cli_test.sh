@@ -54,8 +54,12 @@ expect 2 "--scale=1.5: not a number above 0" replay --scale=1.5
 expect 2 "--scale=nan: not a number above 0" replay --scale=nan
 expect 2 "--scale=inf: not a number above 0" replay --scale=inf
 expect 2 "--scale=: no value" replay --scale=
-expect 2 "--preset=gpt: no such preset; there are llama-8b, llama-70b-tp8, qwen3-like, small" \
+expect 2 "--preset=gpt: no such preset; there are llama-8b, llama-70b-tp8, qwen3-like, gpt-oss-like, " \
   replay --preset=gpt
+mkdir -p folder
+expect 2 "--report=folder: it is a directory" replay --report=folder
+expect 2 "--trace-out=nowhere/t.json: there is no such folder" replay --trace-out=nowhere/t.json
+expect 2 "--report=: no value" replay --report=
 expect 2 "--backend=metal: no such backend" replay --backend=metal
 expect 2 "--backend=Vulkan: no such backend" replay --backend=Vulkan
 expect 2 "...: not a whole number" replay "--seed=$(printf 'x%.0s' {1..500})"
@@ -77,7 +81,6 @@ expect 2 "zero.csv:3: ContextTokens: must be from 1 to 1073741824: 0" replay --t
 : >empty
 expect 2 "empty:1: the trace has no request" replay --trace=empty
 expect 2 "cannot read the trace nowhere.csv: no such file" replay --trace=nowhere.csv
-mkdir -p folder
 expect 2 "cannot read the trace folder: it is a directory" replay --trace=folder
 head -c 4096 /dev/zero >binary
 expect 2 "binary:1: neither Mooncake JSONL nor an Azure CSV" replay --trace=binary
@@ -105,6 +108,14 @@ read -r one two four <<<"$digests"
 expect 0 "" replay --backend=reference --preset=small --trace=same.jsonl --scale=0.05
 # 11 requests find the first block, of 26 tokens, of the first.
 grep -q "^prefix hits  *286 tokens" out || fail "reuse: $(grep prefix out)"
+# The page and the trace, and nothing of them on stdout.
+expect 0 "" replay --backend=reference --preset=small --trace=same.jsonl --scale=0.05 --pcp=2 \
+  --report=run.html --trace-out=run.json --json
+[[ $(head -c 1 out) == "{" && $(tail -n 1 out) == "}" ]] || fail "--json: $(head -c 200 out)"
+grep -qF "$(field output_digest)" run.html || fail "the page has no $(field output_digest)"
+[[ $(head -n 1 run.html) == "<!doctype html>" ]] || fail "the page: $(head -c 200 run.html)"
+grep -q "://" run.html && fail "the page names an address: $(grep -o ".\{20\}://.*" run.html)"
+grep -q '"name":"attention"' run.json || fail "the trace: $(head -c 200 run.json)"
 BUILD_WORKING_DIRECTORY=$PWD expect 0 "" replay --backend=reference --preset=small \
   --trace=same.jsonl --requests=1 --scale=0.05
 
@@ -122,7 +133,7 @@ expect 2 "--computed=1: 1 numbers for the 2 of --tokens=1,2" partition --pcp=2 -
   --computed=1
 expect 2 "--tokens=1000000000: " partition --pcp=2 --tokens=1000000000
 expect 0 "" check --golden="$golden" --backend=reference
-[[ $(tail -n 1 out) == "23 passed, 0 failed" ]] || fail "check: $(tail -n 3 out)"
+[[ $(tail -n 1 out) == "69 passed, 0 failed" ]] || fail "check: $(tail -n 3 out)"
 expect 2 "--golden=nowhere: " check --golden=nowhere --backend=reference
 expect 2 "--backend=auto: no such backend" check --golden="$golden" --backend=auto
 

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/weft/command.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <system_error>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -85,6 +90,31 @@ ExitCode CodeForBackendError(const absl::Status& status) {
     default:
       return kFailed;
   }
+}
+
+absl::Status CheckWritable(const std::string& path) {
+  const std::filesystem::path resolved = ResolvePath(path);
+  std::filesystem::path folder = resolved.parent_path();
+  if (folder.empty()) folder = ".";
+  std::error_code error;
+  if (std::filesystem::is_directory(resolved, error)) {
+    return absl::InvalidArgumentError("it is a directory");
+  }
+  if (!std::filesystem::is_directory(folder, error)) {
+    return absl::InvalidArgumentError("there is no such folder");
+  }
+  const bool exists = std::filesystem::exists(resolved, error);
+  if (access((exists ? resolved : folder).c_str(), W_OK) != 0) {
+    return absl::InvalidArgumentError("it may not be written");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteFile(const std::string& path, std::string_view text) {
+  std::ofstream stream(ResolvePath(path), std::ios::binary);
+  stream << text << std::flush;
+  if (stream) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("writing failed: ", absl::CHexEscape(path)));
 }
 
 std::string ResolvePath(const std::string& path) {

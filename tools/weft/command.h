@@ -68,6 +68,11 @@ ExitCode CodeForBackendError(const absl::Status& status);
 // `path` as the user meant it: `bazel run` starts a program elsewhere.
 std::string ResolvePath(const std::string& path);
 
+// Whether WriteFile is likely to succeed; writes nothing. INVALID_ARGUMENT says why not.
+absl::Status CheckWritable(const std::string& path);
+// Resolves `path` and replaces what is there. INTERNAL: the disk is full, say.
+absl::Status WriteFile(const std::string& path, std::string_view text);
+
 // A flag of a sub-command: --NAME=TEXT, or --NAME alone where `given` is set.
 struct Flag {
   std::string name;  // with its dashes

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // weft replay: real traffic through the attention of a model.
-#include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <limits>
 #include <memory>
@@ -16,12 +16,15 @@
 #include "core/kv_cache.h"
 #include "core/registry.h"
 #include "core/status_macros.h"
+#include "tools/replay/chrome_trace.h"
 #include "tools/replay/defaults.h"
 #include "tools/replay/engine.h"
 #include "tools/replay/generator.h"
 #include "tools/replay/preset.h"
 #include "tools/replay/progress.h"
+#include "tools/replay/recorder.h"
 #include "tools/replay/report.h"
+#include "tools/replay/report_page.h"
 #include "tools/replay/trace.h"
 #include "tools/weft/command.h"
 
@@ -33,7 +36,8 @@ using replay::TraceRequest;
 
 struct Flags {
   std::string trace, requests = "200", pcp = "1", backend = "auto", preset = "llama-8b",
-                     layers = "2", scale, check_every = "16", seed = "0", deadline = "600";
+                     layers = "2", scale, check_every = "16", seed = "0", deadline = "600", report,
+                     trace_out;
   bool json = false;
 };
 
@@ -69,6 +73,11 @@ absl::StatusOr<Options> ParseFlags(const Flags& flags, const Arguments& argument
   options.preset = *preset;
   const absl::Status backend = CheckBackendName(flags.backend, /*allow_auto=*/true);
   if (!backend.ok()) return bad("--backend", backend.message());
+  for (const auto& [flag, path] :
+       {std::pair("--report", &flags.report), std::pair("--trace-out", &flags.trace_out)}) {
+    const absl::Status writable = path->empty() ? absl::OkStatus() : CheckWritable(*path);
+    if (!writable.ok()) return bad(flag, writable.message());
+  }
   return options;
 }
 
@@ -84,10 +93,12 @@ absl::StatusOr<std::vector<TraceRequest>> LoadTrace(const Flags& flags, const Op
 }
 
 absl::Status Supports(const Backend& backend, const Preset& preset) {
-  const AttentionSpec spec = preset.Spec();
-  ASSIGN_OR_RETURN(const KvCacheLayout layout,
-                   KvCacheLayout::Nhd(spec.kv_dtype, 16, spec.num_kv_heads, spec.head_size));
-  return backend.Supports(spec, layout);
+  for (const AttentionSpec& spec : preset.Kinds()) {
+    ASSIGN_OR_RETURN(const KvCacheLayout layout,
+                     KvCacheLayout::Nhd(spec.kv_dtype, 16, spec.num_kv_heads, spec.head_size));
+    RETURN_IF_ERROR(backend.Supports(spec, layout));
+  }
+  return absl::OkStatus();
 }
 
 // The first backend that supports the preset; the reasons of all otherwise.
@@ -116,6 +127,13 @@ absl::StatusOr<std::shared_ptr<Backend>> OpenBackend(const std::string& name,
                                                   preset.name, ": ", status.message()));
 }
 
+// The fewest digits that give the same number when they are read.
+std::string Shortest(double number) {
+  char text[32];
+  const std::to_chars_result result = std::to_chars(text, text + sizeof(text), number);
+  return std::string(text, result.ptr);
+}
+
 // What gives the same run when it is typed in.
 std::string CommandLine(const Flags& flags, const Options& options, double scale,
                         const Backend& backend) {
@@ -123,8 +141,20 @@ std::string CommandLine(const Flags& flags, const Options& options, double scale
   if (!flags.trace.empty()) absl::StrAppend(&line, " --trace=", absl::CHexEscape(flags.trace));
   return absl::StrCat(line, " --requests=", options.requests, " --pcp=", options.pcp,
                       " --backend=", ToString(backend.device()), " --preset=", options.preset.name,
-                      " --layers=", options.layers, absl::StrFormat(" --scale=%.17g", scale),
+                      " --layers=", options.layers, " --scale=", Shortest(scale),
                       " --check-every=", options.check_every, " --seed=", options.seed);
+}
+
+// The page and the trace, as far as they were asked for.
+absl::Status WriteFiles(const Flags& flags, const replay::RunLabel& label,
+                        const replay::EngineConfig& config, const replay::RunStats& stats,
+                        const replay::Recorder& recorder) {
+  if (!flags.report.empty()) {
+    RETURN_IF_ERROR(WriteFile(
+        flags.report, replay::ReportPage(replay::ReportPageData(label, config, stats, recorder))));
+  }
+  if (flags.trace_out.empty()) return absl::OkStatus();
+  return WriteFile(flags.trace_out, replay::ChromeTrace(label, config, recorder));
 }
 
 int RunEngine(const Flags& flags, const Options& options, const std::vector<TraceRequest>& trace,
@@ -154,9 +184,11 @@ int RunEngine(const Flags& flags, const Options& options, const std::vector<Trac
     return Report({input ? kUsage : kFailed, std::string(engine.status().message())});
   }
   absl::StatusOr<replay::RunStats> stats = absl::UnknownError("");
+  replay::Recorder recorder(workload);
   {
     replay::ProgressBar bar;
-    stats = (*engine)->Run([&](int64_t done, int64_t total) { bar.Update(done, total); });
+    stats = (*engine)->Run([&](int64_t done, int64_t total) { bar.Update(done, total); },
+                           recorder.Observer());
   }
   if (!stats.ok()) return Report({kFailed, std::string(stats.status().message())});
   const std::string report = flags.json
@@ -167,6 +199,8 @@ int RunEngine(const Flags& flags, const Options& options, const std::vector<Trac
   for (const std::string& mismatch : stats->mismatches) {
     absl::FPrintF(stderr, "mismatch: %s\n", mismatch);
   }
+  const absl::Status written = WriteFiles(flags, label, config, *stats, recorder);
+  if (!written.ok()) return Report({kFailed, std::string(written.message())});
   return stats->mismatches.empty() ? kOk : kFailed;
 }
 
@@ -216,11 +250,14 @@ Command ReplayCommand(const Arguments& arguments) {
       {"--seed", "of the made-up trace, the content and the samples (0)", &flags->seed},
       {"--deadline", "seconds that one step may take (600)", &flags->deadline},
       {"--json", "one JSON object on stdout", nullptr, &flags->json},
+      {"--report", "write a page with plots: FILE.html", &flags->report},
+      {"--trace-out", "write a trace for Perfetto or chrome://tracing: FILE.json",
+       &flags->trace_out},
   };
   command.footer =
       "Examples:\n"
       "  weft replay\n"
-      "  weft replay --trace=mooncake_conversation.jsonl --requests=60 --pcp=4 --json";
+      "  weft replay --trace=mooncake_conversation.jsonl --requests=60 --pcp=4 --report=run.html";
   command.run = [flags, &arguments] { return Run(*flags, arguments); };
   return command;
 }
