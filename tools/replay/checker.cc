@@ -54,10 +54,11 @@ std::vector<Place> PlacesOf(const StepWork& work) {
 }  // namespace
 
 Checker::Checker(const Content& content, std::vector<AttentionSpec> kinds, int64_t num_layers,
-                 uint64_t seed, std::string run)
+                 int64_t dcp, uint64_t seed, std::string run)
     : content_(&content),
       kinds_(std::move(kinds)),
       num_layers_(num_layers),
+      dcp_(dcp),
       seed_(Mix(seed, 0x636865636b)),
       run_(std::move(run)) {}
 
@@ -86,7 +87,7 @@ std::vector<Sample> Checker::Choose(const StepWork& work) const {
           place.holders[random.Below(static_cast<int64_t>(place.holders.size()))];
       sample.entry = place.entry;
       sample.position = place.position;
-      sample.rank = rank;
+      sample.rank = dcp_ > 1 ? sample.head * dcp_ / kinds_[0].num_heads : rank;
       sample.local_row = local_row;
       if (taken.insert({sample.row, sample.head}).second) samples.push_back(sample);
     }
@@ -116,15 +117,22 @@ std::vector<std::string> Checker::Judge(const StepWork& work,
   for (size_t i = 0; i < work.samples.size(); ++i) {
     const Sample& sample = work.samples[i];
     const AttentionSpec& spec = KindOf(sample.layer);
-    const int64_t request = work.step.entries[sample.entry].request;
+    const StepEntry& entry = work.step.entries[sample.entry];
+    const int64_t request = entry.request;
     const int64_t kv_head = sample.head / spec.group_size();
     const int64_t query_row =
         content_->QueryRow(request, sample.position, sample.head, spec.window);
     content_->FetchKey(sample.layer, query_row, absl::MakeSpan(query));
     const auto fetch = [&](int64_t position, absl::Span<float> key, absl::Span<float> value) {
       const int64_t row = content_->KeyRow(request, position, kv_head);
-      content_->FetchKey(sample.layer, row, key);
-      content_->FetchValue(sample.layer, row, value);
+      // Under DCP a prefill reads the step's own tokens as they are, before the cache rounds them.
+      if (dcp_ > 1 && entry.kind == RequestKind::kPrefill &&
+          position >= entry.num_computed_tokens) {
+        content_->FetchKey(sample.layer, row, key);
+        content_->FetchValue(sample.layer, row, value);
+      } else {
+        content_->FetchCached(sample.layer, row, kv_head, key, value);
+      }
     };
     const testing::OracleResult expected =
         AttendVisible(spec, sample.head, sample.position, query, fetch);
