@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""summary.py STATUS FOLDER: counts the cases of one .ci/run.
+"""summary.py FOLDER: counts the cases of one .ci/run.
 
-STATUS is what `bazel test` returned. FOLDER holds its build events (events.json), and for each
-replay the object that it printed (replay-W.json) and what it returned (replay-W.status).
+FOLDER holds what each command returned: of each workspace's tests (tests-NAME.status, and its build
+events, tests-NAME.json), of each replay (replay-W.status, and the object that it printed,
+replay-W.json), and of each command that is a case by itself (check-NAME.status).
 """
 import collections
 import json
@@ -12,6 +13,10 @@ import re
 import sys
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
+
+
+def exit_status(file):
+    return int(file.read_text())
 
 
 def test_targets(events):
@@ -43,6 +48,8 @@ def junit_cases(path):
         name = f'{case.get("classname", "")}.{case.get("name", "")}'
         if case.find("failure") is not None or case.find("error") is not None:
             yield "failed", name
+        elif (skipped := case.find("skipped")) is not None and "WARNING" in skipped.get("message", ""):
+            yield "skipped", f'{name}: {skipped.get("message")}'
         elif case.find("skipped") is not None or case.get("result") in ("skipped", "suppressed"):
             yield "skipped", name
         elif case.get("status") == "notrun":
@@ -51,17 +58,29 @@ def junit_cases(path):
             yield "passed", name
 
 
-def of_tests(events):
+def of_workspace(name, events, status):
     """The outcome and name of each test case, and of each target that has no case to blame."""
-    for label, outcome, files in test_targets(events):
+    count = collections.Counter()
+    for label, outcome, files in test_targets(events) if events.exists() else ():
+        label = label if name == "weft" else f"{name}{label}"
         cases = [(what, f"{label} {name}") for file in files if file.exists() for what, name in junit_cases(file)]
-        yield from cases
         if outcome == "SKIPPED":
-            yield "skipped", f"{label} (not for this machine)"
+            cases.append(("skipped", f"{label} (not for this machine)"))
         elif outcome not in ("PASSED", "FLAKY") and not any(what == "failed" for what, _ in cases):
-            yield "failed", f"{label} ({outcome})"
+            cases.append(("failed", f"{label} ({outcome})"))
         elif outcome == "FLAKY":
-            yield "failed", f"{label} (flaky)"
+            cases.append(("failed", f"{label} (flaky)"))
+        count.update(what for what, _ in cases)
+        yield from cases
+    if status != 0 and not count["failed"]:
+        yield "failed", f"{name}: bazel test (exit {status})"
+    elif not count:
+        yield "failed", f"{name}: no test ran"
+
+
+def of_checks(folder):
+    for file in sorted(folder.glob("check-*.status")):
+        yield ("passed" if exit_status(file) == 0 else "failed"), f"{file.stem} (exit {exit_status(file)})"
 
 
 def of_replays(folder):
@@ -78,7 +97,7 @@ def of_replays(folder):
         wrong = [
             text
             for bad, text in (
-                (status.read_text().strip() != "0", f"exit {status.read_text().strip()}"),
+                (exit_status(status) != 0, f"exit {exit_status(status)}"),
                 (report.get("mismatches") != 0, f'mismatches = {report.get("mismatches")}'),
                 (not report.get("checked_steps"), f'checked_steps = {report.get("checked_steps")}'),
                 (not digest or report.get("output_digest") != digest, f'digest {report.get("output_digest")}, not {digest}'),
@@ -90,15 +109,18 @@ def of_replays(folder):
 
 
 def main():
-    status, folder = int(sys.argv[1]), pathlib.Path(sys.argv[2])
-    events = folder / "events.json"
-    cases = list(of_tests(events)) if events.exists() else []
-    if status != 0 and not any(what == "failed" for what, _ in cases):
-        cases.append(("failed", f"bazel test (exit {status})"))
+    folder = pathlib.Path(sys.argv[1])
+    cases = []
+    for status in sorted(folder.glob("tests-*.status")):
+        name = status.stem[len("tests-") :]
+        cases += of_workspace(name, status.with_suffix(".json"), exit_status(status))
+    cases += of_checks(folder)
     cases += of_replays(folder)
     for what, name in cases:
         if what == "failed":
             print(f"FAILED {name}")
+        elif what == "skipped" and "WARNING" in name:
+            print(f"SKIPPED {name}")
     count = collections.Counter(what for what, _ in cases)
     skipped = f', {count["skipped"]} skipped' if count["skipped"] else ""
     print(f'{count["passed"]} passed, {count["failed"]} failed{skipped}')

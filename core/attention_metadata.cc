@@ -111,6 +111,11 @@ AttentionMetadataBuilder::AttentionMetadataBuilder(const KvCacheLayout& layout, 
 
 absl::StatusOr<AttentionMetadata> AttentionMetadataBuilder::Build(
     const RequestBatch& batch, const MetadataOptions& options) const {
+  if (layout_.block_size() < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("the layout has blocks of ",
+                                                   layout_.block_size(),
+                                                   " tokens: no factory made it"));
+  }
   RETURN_IF_ERROR(options.dcp.Validate(layout_.block_size()));
   const std::optional<int64_t> product = CheckedMul(layout_.block_size(), options.dcp.world);
   if (!product || *product > kMaxInt32) {
@@ -191,6 +196,13 @@ absl::StatusOr<AttentionMetadata> AttentionMetadataBuilder::BuildForGraphCapture
   if (num_requests < 0 || query_len < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("capture of ", num_requests, " requests of ", query_len, " tokens"));
+  }
+  if (layout_.block_size() < 1 || num_requests == 0) return Build({});
+  const std::optional<int64_t> tokens = CheckedMul(num_requests, query_len);
+  if (!tokens || *tokens > kMaxInt32) {
+    return absl::OutOfRangeError(absl::StrCat("capture of ", num_requests, " requests of ",
+                                              query_len, " tokens, must be at most ", kMaxInt32,
+                                              " tokens in all"));
   }
   const int64_t blocks = CeilDiv(query_len, layout_.block_size());
   if (blocks > num_blocks_) {

@@ -121,7 +121,8 @@ class AttentionMetadataBuilder {
 
   // The shapes of a step to capture: `num_requests` requests of `query_len` new tokens and no
   // context, so that seq_len = query_len (the seed sets 1). Every request uses block ids 0, 1, ...:
-  // for capture only, not for writing.
+  // for capture only, not for writing. INVALID_ARGUMENT: num_requests < 0 or query_len < 1.
+  // OUT_OF_RANGE: more tokens than int32 counts, a request longer than the cache.
   absl::StatusOr<AttentionMetadata> BuildForGraphCapture(int64_t num_requests,
                                                          int64_t query_len) const;
 

@@ -144,8 +144,7 @@ absl::Status Plan::Builder::AddBlocks() {
   const int64_t requests = metadata.num_requests();
   std::vector<int64_t> gathered;
   if (options.keys == KeyScope::kNew && options.partition != nullptr) {
-    const absl::Span<const int64_t> index = options.partition->CompactRestoreIndex();
-    gathered.assign(index.begin(), index.end());
+    gathered = options.partition->CompactRestoreIndex();
   }
   for (int64_t i = 0; i < requests; ++i) {
     first_block.push_back(static_cast<int64_t>(plan.blocks_.size()));

@@ -71,8 +71,8 @@ struct AttentionArgs {
 
 // Merges two normalised states of the same rows (seeds 000 and 003, merge_attn_states): with L =
 // log(exp(a_lse) + exp(b_lse)), out = a * exp(a_lse - L) + b * exp(b_lse - L). A state of LSE -inf
-// adds nothing, whatever its output holds; two of them give 0 and -inf. With sinks, the denominator
-// gains exp(sink); the LSE does not.
+// (or +inf: so the seeds' peers mark an empty one) adds nothing, whatever its output holds; two of
+// them give 0 and -inf. With sinks, the denominator gains exp(sink); the LSE does not.
 struct MergeStatesArgs {
   TensorView a;      // [n, heads, head_size], f32, f16 or bf16, any row and head stride
   TensorView a_lse;  // f32 [n, heads], any strides

@@ -165,6 +165,10 @@ Tolerance ToleranceFor(DType dtype) {
       return {6e-4, 4e-3, 4e-3};
     case DType::kBF16:
       return {3e-3, 2e-2, 2e-2};
+    case DType::kF8E4M3:
+      return {4e-2, 1e-3, 6.25e-2};
+    case DType::kF8E5M2:
+      return {8e-2, 1e-5, 1.25e-1};
     default:
       return {};  // integers are equal or they are not
   }
@@ -215,8 +219,9 @@ absl::Status CompareBits(DType dtype, absl::Span<const int64_t> extents,
     for (size_t i = size; i-- > 0;) {
       absl::StrAppend(&bits, absl::Hex(array[first * size + i], absl::kZeroPad2));
     }
-    return IsFloat(dtype) ? absl::StrCat(LoadFloat(dtype, array.data(), first), " (0x", bits, ")")
-                          : absl::StrCat("0x", bits);
+    return IsFloat(dtype) || IsFp8(dtype)
+               ? absl::StrCat(LoadFloat(dtype, array.data(), first), " (0x", bits, ")")
+               : absl::StrCat("0x", bits);
   };
   return Mismatch(context, PlaceText(CoordinatesOf(first, extents), context), " is ", text(actual),
                   ", expected the bits of ", text(expected), "; ", wrong, " of ",

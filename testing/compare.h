@@ -40,7 +40,10 @@ struct Tolerance {
 };
 
 // Of an output of `dtype`, against a float64 answer over the same inputs: f32 2e-6 and 2e-5, f16
-// 6e-4 and 4e-3, bf16 3e-3 and 2e-2 (relative Frobenius; atol and rtol).
+// 6e-4 and 4e-3, bf16 3e-3 and 2e-2 (relative Frobenius; atol and rtol). For fp8, f8e4m3
+// 4e-2, 1e-3 and 6.25e-2, f8e5m2 8e-2, 1e-5 and 1.25e-1: element by element half a step, of normal
+// numbers and of denormals; over all half as much again as rounding random numbers gives. There the
+// answer must count as the stored numbers do: divided by the scale and cut at the largest of them.
 Tolerance ToleranceFor(DType dtype);
 
 // What a report says of the place of an error. Axis 0 of a tensor is the row, axis 1 the head.

@@ -93,6 +93,28 @@ TEST(CompareTest, TolerancesOfTheDtypes) {
   EXPECT_EQ(ToleranceFor(DType::kI32).atol, 0);
 }
 
+TEST(CompareTest, OneRoundingToFp8PassesAndACutDoesNot) {
+  for (DType dtype : {DType::kF8E4M3, DType::kF8E5M2}) {
+    HostTensor expected = Tensor({}, dtype), rounded = expected, cut = expected;
+    for (int i = 0; i < 2000; ++i) {
+      const double x = std::ldexp(1.0 + i / 2000.0, i % 20 - 12) * (i % 3 == 0 ? -1 : 1);
+      uint8_t code;
+      StoreFloat(dtype, &code, 0, static_cast<float>(x));
+      double stored = LoadFloat(dtype, &code, 0);
+      expected.values.push_back(x);
+      rounded.values.push_back(stored);
+      if (std::abs(stored) > std::abs(x)) {
+        --code;  // the magnitude's next smaller
+        stored = LoadFloat(dtype, &code, 0);
+      }
+      cut.values.push_back(stored);
+    }
+    for (HostTensor* tensor : {&expected, &rounded, &cut}) tensor->extents = {1000, 2};
+    EXPECT_EQ(Judge(rounded, expected, ToleranceFor(dtype)), "") << Name(dtype);
+    EXPECT_NE(Judge(cut, expected, ToleranceFor(dtype)), "") << Name(dtype);
+  }
+}
+
 TEST(CompareTest, TheNumbersComeBack) {
   Difference difference;
   ASSERT_TRUE(CompareTensors(Tensor({3, 4.05}), Tensor({3, 4}), {1, 0.1, 0}, {}, &difference).ok());

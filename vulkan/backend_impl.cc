@@ -63,7 +63,6 @@ DeviceInfo DescribeDevice(const PhysicalDevice& physical, int32_t ordinal) {
       {"workgroup", absl::StrCat(limits.max_invocations, " invocations")},
       {"workgroups on x", absl::StrCat(limits.max_group_count[0])},
       {"float16 arithmetic", yes_no(limits.shader_float16)},
-      {"8-bit storage", yes_no(limits.storage_8bit)},
       {"memory budget", yes_no(limits.memory_budget)},
       {"timestamps", limits.timestamp_bits == 0 ? std::string("no")
                                                 : absl::StrCat(limits.timestamp_bits, " bits of ",

@@ -35,8 +35,6 @@ absl::StatusOr<std::shared_ptr<Backend>> AdoptDevice(const AdoptedDevice& adopte
   // The caller may not have enabled what is optional.
   physical.limits.memory_budget = false;
   physical.limits.shader_float16 = false;
-  physical.limits.shader_int8 = false;
-  physical.limits.storage_8bit = false;
   ASSIGN_OR_RETURN(std::unique_ptr<Device> device,
                    Device::Wrap(std::move(instance), physical, adopted.device, adopted.queue,
                                 /*owns_handle=*/false));

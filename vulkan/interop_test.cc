@@ -92,7 +92,7 @@ TEST_F(InteropTest, RefusesWhatIsMissing) {
 
 TEST(RequiredFeaturesTest, NamesThem) {
   const std::vector<std::string> names = RequiredFeatures();
-  EXPECT_EQ(names.size(), 11u);
+  EXPECT_EQ(names.size(), 13u);
   EXPECT_EQ(names.front(), "shaderInt64");
 }
 

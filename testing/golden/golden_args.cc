@@ -59,6 +59,16 @@ absl::StatusOr<DType> GoldenArgs::Dtype(const char* field) const {
   return Wrong(field, "bf16, fp16 or fp32");
 }
 
+absl::StatusOr<DType> GoldenArgs::CacheDtype(const char* field, DType otherwise) const {
+  if (IsNull(field)) return otherwise;
+  const nlohmann::json* value = Find(field);
+  if (value->is_string()) {
+    absl::StatusOr<DType> dtype = ParseDType(value->get<std::string>());
+    if (dtype.ok() && IsFp8(*dtype)) return dtype;
+  }
+  return Wrong(field, "null, fp8 or fp8_e5m2");
+}
+
 bool GoldenArgs::IsNull(const char* field) const {
   const nlohmann::json* value = Find(field);
   return value == nullptr || value->is_null();

@@ -24,6 +24,8 @@ class GoldenArgs {
   absl::StatusOr<bool> Flag(const char* field) const;
   absl::StatusOr<std::string> String(const char* field) const;
   absl::StatusOr<DType> Dtype(const char* field) const;
+  // Of a cache: null says `otherwise`, a name an fp8 type.
+  absl::StatusOr<DType> CacheDtype(const char* field, DType otherwise) const;
   // Missing counts as null.
   bool IsNull(const char* field) const;
 

@@ -7,6 +7,7 @@
 #include "core/status_macros.h"
 #include "testing/golden/golden_case.h"
 #include "testing/golden/safetensors.h"
+#include "testing/json.h"
 
 namespace weft::testing {
 namespace {
@@ -27,7 +28,8 @@ absl::StatusOr<GoldenCase> ParseCase(const nlohmann::json& entry, const std::str
   ASSIGN_OR_RETURN(golden.op, StringField(entry, "op"));
   ASSIGN_OR_RETURN(const std::string file, StringField(entry, "file"));
   // A manifest speaks of its own directory only.
-  if (file.find('/') != std::string::npos || file.find('\0') != std::string::npos || file == "..") {
+  if (file.find('/') != std::string::npos || file.find('\0') != std::string::npos || file == "." ||
+      file == "..") {
     return absl::DataLossError(
         absl::StrCat("has file \"", absl::CEscape(file).substr(0, 80), "\", must be a plain name"));
   }
@@ -36,20 +38,21 @@ absl::StatusOr<GoldenCase> ParseCase(const nlohmann::json& entry, const std::str
     return absl::DataLossError("needs an object \"args\"");
   }
   golden.args = entry["args"];
-  golden.error = nlohmann::json::object();
-  if (entry.contains("info") && entry["info"].is_object() && entry["info"].contains("error") &&
-      entry["info"]["error"].is_object()) {
-    golden.error = entry["info"]["error"];
-  }
+  golden.info = nlohmann::json::object();
+  if (entry.contains("info") && entry["info"].is_object()) golden.info = entry["info"];
   return golden;
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<GoldenCase>> ReadManifest(const std::string& directory) {
+absl::StatusOr<std::vector<GoldenCase>> ParseManifest(std::string_view text,
+                                                      const std::string& directory) {
   const std::string path = absl::StrCat(directory, "/manifest.json");
-  ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, ReadFile(path));
-  const nlohmann::json manifest = nlohmann::json::parse(bytes, nullptr, false);
+  const absl::StatusOr<nlohmann::json> parsed = ParseJson(text);
+  if (!parsed.ok()) {
+    return absl::DataLossError(absl::StrCat(path, ": ", parsed.status().message()));
+  }
+  const nlohmann::json& manifest = *parsed;
   if (!manifest.is_object() || !manifest.contains("cases") || !manifest["cases"].is_array()) {
     return absl::DataLossError(absl::StrCat(path, ": needs a JSON object with an array \"cases\""));
   }
@@ -69,6 +72,12 @@ absl::StatusOr<std::vector<GoldenCase>> ReadManifest(const std::string& director
     cases.push_back(*std::move(golden));
   }
   return cases;
+}
+
+absl::StatusOr<std::vector<GoldenCase>> ReadManifest(const std::string& directory) {
+  ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes,
+                   ReadFile(absl::StrCat(directory, "/manifest.json")));
+  return ParseManifest({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, directory);
 }
 
 }  // namespace weft::testing

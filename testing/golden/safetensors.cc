@@ -2,7 +2,6 @@
 #include "testing/golden/safetensors.h"
 
 #include <fstream>
-#include <iterator>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "core/checked_math.h"
 #include "core/status_macros.h"
 #include "nlohmann/json.hpp"
+#include "testing/json.h"
 
 namespace weft::testing {
 namespace {
@@ -94,8 +94,12 @@ absl::StatusOr<SafeTensor> ParseTensor(std::string_view file, const std::string&
 absl::StatusOr<std::vector<uint8_t>> ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
-  std::vector<uint8_t> bytes((std::istreambuf_iterator<char>(file)),
-                             std::istreambuf_iterator<char>());
+  // Through the stream's own read: its iterators throw where reading fails, of a directory say.
+  std::vector<uint8_t> bytes;
+  char piece[1 << 14];
+  while (file.read(piece, sizeof(piece)) || file.gcount() > 0) {
+    bytes.insert(bytes.end(), piece, piece + file.gcount());
+  }
   if (file.bad()) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
   return bytes;
 }
@@ -119,13 +123,14 @@ absl::StatusOr<SafeTensorsFile> SafeTensorsFile::Parse(std::string name,
     return Bad(file.name_, "says its header has ", length, " bytes, the file has ",
                file.bytes_.size());
   }
-  const auto begin = file.bytes_.begin() + kLengthBytes;
-  const nlohmann::json header =
-      nlohmann::json::parse(begin, begin + static_cast<int64_t>(length), nullptr, false);
-  if (!header.is_object()) return Bad(file.name_, "the header is not a JSON object");
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes_.data()) + kLengthBytes,
+                              length);
+  const absl::StatusOr<nlohmann::json> header = ParseJson(text);
+  if (!header.ok()) return Bad(file.name_, "the header is ", header.status().message());
+  if (!header->is_object()) return Bad(file.name_, "the header is not a JSON object");
   const absl::Span<const uint8_t> data =
       absl::MakeConstSpan(file.bytes_).subspan(kLengthBytes + length);
-  for (const auto& [tensor, entry] : header.items()) {
+  for (const auto& [tensor, entry] : header->items()) {
     if (tensor == "__metadata__") continue;
     ASSIGN_OR_RETURN(file.tensors_[tensor], ParseTensor(file.name_, tensor, entry, data));
   }

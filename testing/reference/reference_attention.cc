@@ -4,252 +4,57 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "core/plan.h"
+#include "testing/reference/granule.h"
 #include "testing/reference/host_memory.h"
+#include "testing/reference/rounding.h"
+#include "testing/reference/widen.h"
 
 namespace weft {
 namespace {
 
-template <typename T>
-constexpr T kNegativeInfinity = -std::numeric_limits<T>::infinity();
-
-// All 2^16 values of f16: a look-up is many times faster than the exact software conversion.
-const std::vector<float>& F16Table() {
-  static const auto* const table = [] {
-    auto* values = new std::vector<float>(1 << 16);
-    for (int bits = 0; bits < 1 << 16; ++bits) {
-      (*values)[bits] = F16ToF32(static_cast<uint16_t>(bits));
-    }
-    return values;
-  }();
-  return *table;
-}
-
-// target[i * stride] = source[i], for `count` adjacent elements of `dtype`.
-template <typename T>
-void Widen(DType dtype, const uint8_t* source, int64_t count, T* target, int64_t stride) {
-  if (dtype == DType::kF32) {
-    for (int64_t i = 0; i < count; ++i) {
-      float value;
-      std::memcpy(&value, source + 4 * i, 4);
-      target[i * stride] = static_cast<T>(value);
-    }
-    return;
-  }
-  const float* f16 = dtype == DType::kF16 ? F16Table().data() : nullptr;
-  for (int64_t i = 0; i < count; ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, source + 2 * i, 2);
-    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-    float value;
-    if (f16 != nullptr) {
-      value = f16[bits];
-    } else {
-      std::memcpy(&value, &wide, 4);
-    }
-    target[i * stride] = static_cast<T>(value);
-  }
-}
-
-// Distance of two dimensions in the widened keys; not a power of two, which would put them all into
-// the same few sets of the processor's cache.
-constexpr int64_t kKeyStride = kGranule + 16;
-
-// The state of the keys that a (row, head) has seen: O = sum w v, l = sum w, w = exp(s - m).
-template <typename T>
-struct State {
-  T maximum = kNegativeInfinity<T>;
-  T sum = 0;
-  std::vector<T> weighted;
-};
-
-// The keys and values of one granule of one request and kv head, widened once for all rows that
-// read them.
-template <typename T>
-class Granule {
- public:
-  explicit Granule(int64_t head_size)
-      : head_size_(head_size),
-        keys_(static_cast<size_t>(head_size * kKeyStride)),
-        values_(static_cast<size_t>(head_size * kGranule)),
-        weights_(static_cast<size_t>(kGranule)),
-        sum_(static_cast<size_t>(head_size)) {}
-
-  // Positions [first, first + count), whose blocks are entries of `blocks` from the request's
-  // first.
-  void Load(const KvCacheView& cache, const int32_t* blocks, int64_t kv_head, int64_t first,
-            int64_t count) {
-    const KvCacheLayout& layout = cache.layout();
-    const int64_t size = SizeOf(layout.dtype());
-    for (int64_t j = 0; j < count; ++j) {
-      const int64_t position = first + j;
-      const int64_t block = blocks[position / layout.block_size()];
-      const int64_t offset = position % layout.block_size();
-      const KvSegment& segment = cache.segments()[block / cache.blocks_per_segment()];
-      const int64_t in_segment = block % cache.blocks_per_segment();
-      const auto place = [&](const KvStrides& s) {
-        return (in_segment * s.block + offset * s.token + kv_head * s.head) * size;
-      };
-      Widen<T>(layout.dtype(), HostPointer<uint8_t>(segment.key_base, place(layout.key_strides())),
-               head_size_, keys_.data() + j, kKeyStride);
-      Widen<T>(layout.dtype(),
-               HostPointer<uint8_t>(segment.value_base, place(layout.value_strides())), head_size_,
-               values_.data() + j * head_size_, 1);
-    }
-  }
-
-  // Adds the first `count` keys to `state`. The order of all sums depends on `count` alone.
-  void Accumulate(const T* query, T scale, int64_t count, State<T>& state) {
-    ComputeLogits(query, scale, count);
-    T maximum = kNegativeInfinity<T>;
-    for (int64_t j = 0; j < count; ++j) maximum = std::max(maximum, weights_[j]);
-    const T sum = ExponentiateAndSum(maximum, count);
-    ComputeWeightedSum(count);
-    Merge(maximum, sum, state);
-  }
-
- private:
-  // Keys lie dimension-major, so that the inner loop runs along keys and needs no reduction.
-  void ComputeLogits(const T* query, T scale, int64_t count) {
-    T* const logits = weights_.data();
-    std::fill_n(logits, count, T{0});
-    int64_t c = 0;
-    for (; c + 4 <= head_size_; c += 4) {
-      const T q0 = query[c], q1 = query[c + 1], q2 = query[c + 2], q3 = query[c + 3];
-      const T* const k0 = keys_.data() + c * kKeyStride;
-      const T* const k1 = k0 + kKeyStride;
-      const T* const k2 = k1 + kKeyStride;
-      const T* const k3 = k2 + kKeyStride;
-      for (int64_t j = 0; j < count; ++j) {
-        logits[j] += (q0 * k0[j] + q1 * k1[j]) + (q2 * k2[j] + q3 * k3[j]);
-      }
-    }
-    for (; c < head_size_; ++c) {
-      const T q = query[c];
-      const T* const k = keys_.data() + c * kKeyStride;
-      for (int64_t j = 0; j < count; ++j) logits[j] += q * k[j];
-    }
-    for (int64_t j = 0; j < count; ++j) logits[j] *= scale;
-  }
-
-  // Turns logits into weights.
-  T ExponentiateAndSum(T maximum, int64_t count) {
-    T sum = 0;
-    for (int64_t j = 0; j < count; ++j) {
-      // With a maximum of -inf the difference would be NaN for a logit of -inf; a NaN logit stays.
-      const T logit = weights_[j];
-      const T weight =
-          maximum == kNegativeInfinity<T> && !std::isnan(logit) ? T{0} : std::exp(logit - maximum);
-      weights_[j] = weight;
-      sum += weight;
-    }
-    return sum;
-  }
-
-  void ComputeWeightedSum(int64_t count) {
-    T* const sum = sum_.data();
-    std::fill_n(sum, head_size_, T{0});
-    int64_t j = 0;
-    for (; j + 4 <= count; j += 4) {
-      const T w0 = weights_[j], w1 = weights_[j + 1], w2 = weights_[j + 2], w3 = weights_[j + 3];
-      const T* const v0 = values_.data() + j * head_size_;
-      const T* const v1 = v0 + head_size_;
-      const T* const v2 = v1 + head_size_;
-      const T* const v3 = v2 + head_size_;
-      for (int64_t c = 0; c < head_size_; ++c) {
-        sum[c] += (w0 * v0[c] + w1 * v1[c]) + (w2 * v2[c] + w3 * v3[c]);
-      }
-    }
-    for (; j < count; ++j) {
-      const T w = weights_[j];
-      const T* const v = values_.data() + j * head_size_;
-      for (int64_t c = 0; c < head_size_; ++c) sum[c] += w * v[c];
-    }
-  }
-
-  void Merge(T maximum, T sum, State<T>& state) const {
-    const T merged = std::max(state.maximum, maximum);
-    const auto factor = [merged](T m) {
-      return m == kNegativeInfinity<T> ? T{m == merged ? 1.0f : 0.0f} : std::exp(m - merged);
-    };
-    const T before = factor(state.maximum);
-    const T here = factor(maximum);
-    state.maximum = merged;
-    state.sum = state.sum * before + sum * here;
-    for (int64_t c = 0; c < head_size_; ++c) {
-      state.weighted[c] = state.weighted[c] * before + sum_[c] * here;
-    }
-  }
-
-  int64_t head_size_;
-  std::vector<T> keys_;     // [head_size, kKeyStride]
-  std::vector<T> values_;   // [kGranule, head_size]
-  std::vector<T> weights_;  // [kGranule]: logits, then weights
-  std::vector<T> sum_;      // [head_size]
-};
-
-// Query rows [first_row, first_row + num_rows) of one request, at positions from first_position.
+// Query rows [first_row, first_row + num_rows) of one request, at positions from first_position,
+// and the keys [first_key, num_keys) of which each sees a part.
 struct RowRun {
   int64_t first_row;
   int64_t num_rows;
   int64_t first_position;
-  int64_t num_keys;       // of the request that any row may see
-  const int32_t* blocks;  // null: padding
+  int64_t first_key;
+  int64_t num_keys;
+  const int32_t* blocks;
 };
 
-float RoundToOdd(double value) {
-  const auto nearest = static_cast<float>(value);
-  if (static_cast<double>(nearest) == value || std::isnan(value)) return nearest;
-  uint32_t bits;
-  std::memcpy(&bits, &nearest, 4);
-  if ((bits & 1) != 0) return nearest;
-  const float toward = static_cast<double>(nearest) < value
-                           ? std::numeric_limits<float>::infinity()
-                           : -std::numeric_limits<float>::infinity();
-  return std::nextafter(nearest, toward);
+// Entry `head` of a contiguous f32 array, or `otherwise` where it is not given.
+template <typename T>
+T HeadValue(const TensorView& values, int64_t head, T otherwise) {
+  return values.given() ? static_cast<T>(HostPointer<const float>(values.address())[head])
+                        : otherwise;
 }
-
-}  // namespace
-
-std::string_view Name(Precision precision) {
-  return precision == Precision::kFloat32 ? "float32" : "float64";
-}
-
-void StoreRounded(DType dtype, void* data, int64_t index, double value) {
-  // Rounding to odd keeps what the second rounding needs to know, so that the two together round
-  // once.
-  StoreFloat(dtype, data, index,
-             dtype == DType::kF32 ? static_cast<float>(value) : RoundToOdd(value));
-}
-
-namespace {
 
 // Everything that the loops share.
 template <typename T>
 class Attender {
  public:
-  Attender(const AttentionArgs& args, int64_t num_heads, int64_t num_kv_heads, int64_t head_size,
-           float scale)
+  Attender(const AttentionArgs& args, const AttentionSpec& spec)
       : args_(args),
-        group_(num_heads / num_kv_heads),
-        num_kv_heads_(num_kv_heads),
-        head_size_(head_size),
-        scale_(static_cast<T>(scale)),
-        granule_(head_size) {}
+        spec_(spec),
+        group_(spec.group_size()),
+        head_size_(spec.head_size),
+        granule_(spec.head_size),
+        zeros_(static_cast<size_t>(spec.head_size)) {}
 
   void Attend(const RowRun& run) {
-    for (int64_t kv_head = 0; kv_head < num_kv_heads_; ++kv_head) AttendHead(run, kv_head);
+    for (int64_t kv_head = 0; kv_head < spec_.num_kv_heads; ++kv_head) AttendHead(run, kv_head);
   }
 
-  void WritePadding(const RowRun& run) {
-    const std::vector<T> zeros(static_cast<size_t>(head_size_));
-    for (int64_t row = run.first_row; row < run.first_row + run.num_rows; ++row) {
-      for (int64_t head = 0; head < group_ * num_kv_heads_; ++head) {
-        WriteRow(row, head, zeros, T{1}, kNegativeInfinity<T>);
+  void WriteEmpty(int64_t first_row, int64_t num_rows) {
+    for (int64_t row = first_row; row < first_row + num_rows; ++row) {
+      for (int64_t head = 0; head < spec_.num_heads; ++head) {
+        WriteRow(row, head, zeros_, T{1}, T{1}, kNegativeInfinity<T>);
       }
     }
   }
@@ -264,42 +69,71 @@ class Attender {
       LoadQuery(run.first_row + i / group_, kv_head * group_ + i % group_,
                 queries_.data() + i * head_size_);
     }
+    const T k_scale = HeadValue(args_.head_values.k_scales, kv_head, T{1});
+    const T v_scale = HeadValue(args_.head_values.v_scales, kv_head, T{1});
     const int64_t num_keys = std::min(run.first_position + run.num_rows, run.num_keys);
-    for (int64_t first = 0; first < num_keys; first += kGranule) {
-      const int64_t loaded = std::min(kGranule, num_keys - first);
-      granule_.Load(args_.cache, run.blocks, kv_head, first, loaded);
-      for (int64_t i = 0; i < num_states; ++i) {
-        const int64_t position = run.first_position + i / group_;
-        const int64_t visible = std::min(loaded, position + 1 - first);
-        if (visible <= 0) continue;
-        granule_.Accumulate(queries_.data() + i * head_size_, scale_, visible, states_[i]);
-      }
+    for (int64_t first = run.first_key / kGranule * kGranule; first < num_keys; first += kGranule) {
+      const int64_t begin = std::max<int64_t>(run.first_key - first, 0);
+      const int64_t end = std::min(kGranule, num_keys - first);
+      granule_.Load(args_.cache, run.blocks, kv_head, first, begin, end, k_scale, v_scale);
+      for (int64_t i = 0; i < num_states; ++i) AccumulateRow(run, kv_head, i, first, begin, end);
     }
     for (int64_t i = 0; i < num_states; ++i) {
-      const State<T>& state = states_[i];
-      // A row that saw nothing (every logit -inf) is the identity of a merge: 0 and -inf.
-      const bool nothing = state.sum == T{0};
-      WriteRow(run.first_row + i / group_, kv_head * group_ + i % group_, state.weighted,
-               nothing ? T{1} : state.sum,
-               nothing ? kNegativeInfinity<T> : state.maximum + std::log(state.sum));
+      FinishRow(run.first_row + i / group_, kv_head * group_ + i % group_, states_[i]);
     }
+  }
+
+  // What state `i` sees of the keys [begin, end) of the granule at `first`.
+  void AccumulateRow(const RowRun& run, int64_t kv_head, int64_t i, int64_t first, int64_t begin,
+                     int64_t end) {
+    const int64_t position = run.first_position + i / group_;
+    int64_t from = begin;
+    if (spec_.window > 0) from = std::max(from, position + 1 - spec_.window - first);
+    const int64_t to = std::min(end, position + 1 - first);
+    if (from >= to) return;
+    LogitRule<T> rule;
+    rule.scale = static_cast<T>(spec_.effective_scale());
+    rule.softcap = static_cast<T>(spec_.softcap);
+    rule.slope = HeadValue(args_.head_values.alibi_slopes, kv_head * group_ + i % group_, T{0});
+    rule.position = position;
+    granule_.Accumulate(queries_.data() + i * head_size_, rule, from, to, states_[i]);
+  }
+
+  void FinishRow(int64_t row, int64_t head, const State<T>& state) {
+    // A row that saw nothing (every logit -inf) is the identity of a merge, sink or not.
+    if (state.sum == T{0}) return WriteRow(row, head, zeros_, T{1}, T{1}, kNegativeInfinity<T>);
+    const T lse = state.maximum + std::log(state.sum);
+    const T sink = args_.apply_sinks
+                       ? HeadValue(args_.head_values.sinks, head, kNegativeInfinity<T>)
+                       : kNegativeInfinity<T>;
+    if (sink == kNegativeInfinity<T>) {
+      return WriteRow(row, head, state.weighted, T{1}, state.sum, lse);
+    }
+    // The sum and the sink as multiples of the larger one, so that neither overflows.
+    const T largest = std::max(state.maximum, sink);
+    const T factor = std::exp(state.maximum - largest);
+    WriteRow(row, head, state.weighted, factor, state.sum * factor + std::exp(sink - largest), lse);
   }
 
   void LoadQuery(int64_t row, int64_t head, T* target) const {
     const TensorView& query = args_.query;
-    Widen<T>(
-        query.dtype(),
-        HostPointer<uint8_t>(query.address(), (row * query.stride(0) + head * query.stride(1)) *
-                                                  SizeOf(query.dtype())),
-        head_size_, target, 1);
+    const int64_t place = row * query.stride(0) + head * query.stride(1);
+    Widen<T>(query.dtype(), HostPointer<uint8_t>(query.address(), place * SizeOf(query.dtype())),
+             head_size_, 1, target, 1);
+    if (spec_.q_scale == 1.0f) return;
+    for (int64_t c = 0; c < head_size_; ++c) target[c] *= static_cast<T>(spec_.q_scale);
   }
 
-  void WriteRow(int64_t row, int64_t head, const std::vector<T>& weighted, T divisor, T lse) const {
+  // out = weighted * factor / divisor.
+  void WriteRow(int64_t row, int64_t head, const std::vector<T>& weighted, T factor, T divisor,
+                T lse) const {
     const TensorView& out = args_.out;
     void* const target = HostPointer<uint8_t>(
         out.address(), (row * out.stride(0) + head * out.stride(1)) * SizeOf(out.dtype()));
+    const T out_scale = static_cast<T>(spec_.out_scale);
     for (int64_t c = 0; c < head_size_; ++c) {
-      StoreRounded(out.dtype(), target, c, static_cast<double>(weighted[c] / divisor));
+      StoreRounded(out.dtype(), target, c,
+                   static_cast<double>(weighted[c] * factor / divisor / out_scale));
     }
     if (!args_.lse.given()) return;
     *HostPointer<float>(args_.lse.address(),
@@ -308,11 +142,11 @@ class Attender {
   }
 
   const AttentionArgs& args_;
+  const AttentionSpec& spec_;
   int64_t group_;
-  int64_t num_kv_heads_;
   int64_t head_size_;
-  T scale_;
   Granule<T> granule_;
+  std::vector<T> zeros_;    // [head_size]
   std::vector<T> queries_;  // [rows, group, head_size]
   std::vector<State<T>> states_;
 };
@@ -327,31 +161,29 @@ absl::Span<const Row> TableRows(const TensorView& table) {
 
 }  // namespace
 
-AttentionJob::AttentionJob(const AttentionArgs& args)
-    : args_(args),
-      num_heads_(args.prepared->spec().num_heads),
-      num_kv_heads_(args.prepared->spec().num_kv_heads),
-      head_size_(args.prepared->spec().head_size),
-      scale_(args.prepared->spec().effective_scale()) {
+AttentionJob::AttentionJob(const AttentionArgs& args) : args_(args), spec_(args.prepared->spec()) {
   args_.prepared = nullptr;
 }
 
 template <typename T>
 void AttentionJob::RunTables() const {
-  Attender<T> attender(args_, num_heads_, num_kv_heads_, head_size_, scale_);
-  const int32_t* const blocks = HostPointer<const int32_t>(args_.tables.blocks.address());
+  Attender<T> attender(args_, spec_);
+  const int64_t window = spec_.window > 0 ? spec_.window : std::numeric_limits<int64_t>::max();
+  const auto* const blocks = HostPointer<const int32_t>(args_.tables.blocks.address());
   for (const PrefillTile& tile : TableRows<PrefillTile>(args_.tables.tiles)) {
     if (tile.first_block < 0) {
-      attender.WritePadding({tile.first_row, tile.num_rows, 0, 0, nullptr});
+      attender.WriteEmpty(tile.first_row, tile.num_rows);
     } else {
-      attender.Attend(
-          {tile.first_row, tile.num_rows, tile.first_position, tile.num_keys,
-           blocks + tile.first_block});
+      attender.Attend({tile.first_row, tile.num_rows, tile.first_position, tile.first_key,
+                       tile.num_keys, blocks + tile.first_block});
     }
   }
   // One state after the other, left to right: there is no need for splits and workspace here.
   for (const DecodeRow& row : TableRows<DecodeRow>(args_.tables.decode_rows)) {
-    attender.Attend({row.row, 1, row.position, row.num_keys, blocks + row.first_block});
+    const int64_t end = int64_t{row.first_granule} + row.num_granules;
+    attender.Attend({row.row, 1, row.position,
+                     std::max({int64_t{row.first_granule} * kGranule, row.position + 1 - window}),
+                     std::min<int64_t>(row.num_keys, end * kGranule), blocks + row.first_block});
   }
 }
 

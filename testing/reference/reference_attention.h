@@ -5,18 +5,12 @@
 #define WEFT_TESTING_REFERENCE_REFERENCE_ATTENTION_H_
 
 #include <cstdint>
-#include <string_view>
 
+#include "core/attention_spec.h"
 #include "core/queue.h"
+#include "testing/reference/precision.h"
 
 namespace weft {
-
-enum class Precision : uint8_t { kFloat32, kFloat64 };
-std::string_view Name(Precision precision);
-
-// `value` rounded once to `dtype` (a detour over float would round twice). `data` is an array of a
-// float dtype in host memory.
-void StoreRounded(DType dtype, void* data, int64_t index, double value);
 
 // One recorded Attention: the views, and the layer's numbers by value.
 class AttentionJob {
@@ -31,10 +25,7 @@ class AttentionJob {
   void RunTables() const;
 
   AttentionArgs args_;  // args_.prepared is not used: the layer may be gone
-  int64_t num_heads_;
-  int64_t num_kv_heads_;
-  int64_t head_size_;
-  float scale_;
+  AttentionSpec spec_;
 };
 
 }  // namespace weft

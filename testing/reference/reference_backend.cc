@@ -102,17 +102,9 @@ absl::Status NotBuilt(std::string_view feature) {
 absl::Status ReferenceBackend::Supports(const AttentionSpec& spec,
                                         const KvCacheLayout& layout) const {
   RETURN_IF_ERROR(ValidateForLayout(spec, layout));
-  if (spec.softcap != 0.0f) return NotBuilt("softcap");
-  if (spec.window > 0) return NotBuilt("window");
-  if (!spec.alibi_slopes.empty()) return NotBuilt("ALiBi");
-  if (!spec.sinks.empty()) return NotBuilt("sinks");
-  if (spec.dtype != spec.kv_dtype) {
+  if (spec.dtype != spec.kv_dtype && !IsFp8(spec.kv_dtype)) {
     return NotBuilt(
         absl::StrCat("query dtype ", Name(spec.dtype), " with cache dtype ", Name(spec.kv_dtype)));
-  }
-  if (spec.output_dtype() != spec.dtype) return NotBuilt("an output of another dtype");
-  if (layout.key_strides().inner > 0 || layout.value_strides().inner > 0) {
-    return NotBuilt("head dimensions in runs");
   }
   if (spec.head_size > kMaxHeadSize) {
     return NotBuilt(absl::StrCat("head size ", spec.head_size, " (at most ", kMaxHeadSize, ")"));

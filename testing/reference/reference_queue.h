@@ -8,7 +8,7 @@
 
 #include "core/backend.h"
 #include "core/queue.h"
-#include "testing/reference/reference_attention.h"
+#include "testing/reference/precision.h"
 
 namespace weft {
 

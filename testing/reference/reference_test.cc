@@ -9,8 +9,8 @@
 
 #include "core/registry.h"
 #include "gtest/gtest.h"
-#include "testing/reference/reference_attention.h"
 #include "testing/reference/reference_backend.h"
+#include "testing/reference/rounding.h"
 
 namespace weft {
 namespace {
@@ -79,21 +79,27 @@ TEST_F(ReferenceTest, HasTwoDevices) {
   EXPECT_EQ(RegisterReferenceBackend(registry_).code(), absl::StatusCode::kAlreadyExists);
 }
 
+TEST_F(ReferenceTest, SupportsEveryFeature) {
+  AttentionSpec spec = Spec();
+  spec.softcap = 30.0f;
+  spec.window = 8;
+  spec.alibi_slopes.assign(4, 0.5f);
+  spec.sinks.assign(4, 0.5f);
+  spec.kv_dtype = DType::kF8E5M2;
+  spec.k_scales = {0.5f};
+  spec.v_scales = {0.5f, 2.0f};
+  spec.fp8_query = true;
+  spec.out_dtype = DType::kF8E4M3;
+  spec.out_scale = 0.25f;
+  EXPECT_EQ(Refusal(spec), "");
+  spec.out_dtype = DType::kF32;
+  spec.out_scale = 1.0f;
+  EXPECT_EQ(Refusal(spec), "");
+}
+
 TEST_F(ReferenceTest, NamesWhatItDoesNotSupport) {
   EXPECT_EQ(Refusal(Spec()), "");
   AttentionSpec spec = Spec();
-  spec.softcap = 30.0f;
-  EXPECT_EQ(Refusal(spec), "softcap: not built yet on reference");
-  spec = Spec();
-  spec.window = 8;
-  EXPECT_EQ(Refusal(spec), "window: not built yet on reference");
-  spec = Spec();
-  spec.alibi_slopes.assign(4, 0.5f);
-  EXPECT_EQ(Refusal(spec), "ALiBi: not built yet on reference");
-  spec = Spec();
-  spec.sinks.assign(4, 0.5f);
-  EXPECT_EQ(Refusal(spec), "sinks: not built yet on reference");
-  spec = Spec();
   spec.kv_dtype = DType::kBF16;
   EXPECT_EQ(Refusal(spec), "query dtype f16 with cache dtype bf16: not built yet on reference");
   spec = Spec();

@@ -6,6 +6,7 @@ load("@bazel_tools//tools/build_defs/repo:utils.bzl", "maybe")
 load("//third_party:sources.bzl", "glslang_repository")
 load("//tools/build_defs/cuda:configure.bzl", "cuda_configure")
 load("//tools/build_defs/vulkan:software_vulkan.bzl", "software_vulkan")
+load("//tools/build_defs/vulkan:vulkan_layers.bzl", "vulkan_layers")
 
 def _rules():
     # Not 0.2: that wants a repository that only its own macro makes.
@@ -85,4 +86,5 @@ def weft_dependencies():
     _testing()
     maybe(cuda_configure, name = "local_cuda")
     maybe(software_vulkan, name = "software_vulkan")
+    maybe(vulkan_layers, name = "vulkan_layers")
     glslang_repository()

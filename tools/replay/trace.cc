@@ -4,7 +4,6 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -18,6 +17,7 @@
 #include "core/checked_math.h"
 #include "core/status_macros.h"
 #include "nlohmann/json.hpp"
+#include "testing/json.h"
 #include "tools/replay/text.h"
 
 namespace weft::replay {
@@ -109,8 +109,9 @@ absl::StatusOr<std::vector<int64_t>> HashIds(const Place& place, const Json& obj
 }
 
 absl::StatusOr<TraceRequest> ParseMooncakeLine(const Place& place, std::string_view line) {
-  const Json object = Json::parse(line, /*cb=*/nullptr, /*allow_exceptions=*/false);
-  if (object.is_discarded()) return place.Error("not JSON", line);
+  const absl::StatusOr<Json> parsed = testing::ParseJson(line);
+  if (!parsed.ok()) return place.Error(parsed.status().message(), line);
+  const Json& object = *parsed;
   if (!object.is_object()) return place.Error("not a JSON object", line);
   TraceRequest request;
   ASSIGN_OR_RETURN(request.arrival_ms, TimestampField(place, object));
@@ -246,8 +247,12 @@ absl::StatusOr<std::vector<TraceRequest>> ReadTrace(const std::string& path) {
   if (std::filesystem::is_directory(file)) return cannot("it is a directory");
   std::ifstream stream(path, std::ios::binary);
   if (!stream) return cannot("it cannot be opened");
-  const std::string text((std::istreambuf_iterator<char>(stream)),
-                         std::istreambuf_iterator<char>());
+  // Through the stream's own read: its iterators throw where reading fails.
+  std::string text;
+  char piece[1 << 14];
+  while (stream.read(piece, sizeof(piece)) || stream.gcount() > 0) {
+    text.append(piece, stream.gcount());
+  }
   if (stream.bad()) return cannot("reading failed");
   return ParseTrace(text, path);
 }

@@ -72,6 +72,16 @@ software_vulkan() {
   fi
 }
 
+# A newer validation layer, for a few tests (tools/setup/install_layers.sh).
+vulkan_layers() {
+  if ! command -v apt-get >/dev/null; then say "no apt-get: no newer validation layer is set up"; return 0; fi
+  if part layers "$SETUP/install_layers.sh"; then
+    echo "common --repo_env=WEFT_VULKAN_LAYERS=$FOLDER" >> "$READY/rc"
+  else
+    say "WARNING: no newer validation layer could be set up; the tests of //vulkan/layers will be skipped"
+  fi
+}
+
 if [[ -n $BAZEL ]] && fits "$BAZEL"; then
   say "using $BAZEL"
   ln -s "$BAZEL" "$READY/bazel"
@@ -81,6 +91,7 @@ else
 fi
 pip
 software_vulkan
+vulkan_layers
 # lavapipe compiles shaders with LLVM; what it made once is kept, also for sandboxed tests.
 mkdir -p "$CACHE/mesa-shader-cache"
 printf '%s\n' "common:linux --sandbox_writable_path=$CACHE/mesa-shader-cache" \

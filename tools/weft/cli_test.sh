@@ -133,7 +133,7 @@ expect 2 "--computed=1: 1 numbers for the 2 of --tokens=1,2" partition --pcp=2 -
   --computed=1
 expect 2 "--tokens=1000000000: " partition --pcp=2 --tokens=1000000000
 expect 0 "" check --golden="$golden" --backend=reference
-[[ $(tail -n 1 out) == "23 passed, 0 failed" ]] || fail "check: $(tail -n 3 out)"
+[[ $(tail -n 1 out) == "69 passed, 0 failed" ]] || fail "check: $(tail -n 3 out)"
 expect 2 "--golden=nowhere: " check --golden=nowhere --backend=reference
 expect 2 "--backend=auto: no such backend" check --golden="$golden" --backend=auto
 

@@ -33,6 +33,7 @@ CommandStream::CommandStream(Device& device, const AddressMap& allocations,
     : device_(device),
       allocations_(allocations),
       options_(options),
+      faults_(options.faults != nullptr ? *options.faults : own_faults_),
       parameters_(device, MemoryKind::kParameters, kParameterChunk, 16 * kParameterChunk),
       upload_(device, MemoryKind::kUpload, kStagingChunk, kKeepStaging),
       readback_(device, MemoryKind::kReadback, kStagingChunk, kKeepStaging),
@@ -154,11 +155,17 @@ absl::Status CommandStream::Operation(int kind, absl::FunctionRef<absl::Status()
   }
   if (!open_.has_value()) RETURN_IF_ERROR(OpenBatch());
   TimestampPool* times = profiling_ ? open_->times.get() : nullptr;
-  if (times == nullptr) return record();
-  times->Begin(open_->commands, kind);
+  const int64_t pipelines = ThreadPipelineCount();
+  if (times != nullptr) times->Begin(open_->commands, kind);
   absl::Status status = record();
-  times->End(open_->commands);
-  return status;
+  if (times != nullptr) times->End(open_->commands);
+  RETURN_IF_ERROR(status);
+  if (options_.verify_hazards && ThreadPipelineCount() != pipelines) {
+    return absl::FailedPreconditionError(absl::StrCat("operation of kind ", kind, " made ",
+                                                      ThreadPipelineCount() - pipelines,
+                                                      " pipelines; all are to be made by Prepare"));
+  }
+  return absl::OkStatus();
 }
 
 void CommandStream::RecordBarrier(VkPipelineStageFlags2 source, VkPipelineStageFlags2 destination,
@@ -178,7 +185,8 @@ void CommandStream::RecordBarrier(VkPipelineStageFlags2 source, VkPipelineStageF
 
 void CommandStream::Guard(const char* name, absl::Span<const Access> accesses) {
   if (tracker_.NeedsBarrier(accesses)) {
-    if (!faults_.suppress_barriers) {
+    const bool left_out = faults_.barriers_needed++ == faults_.suppressed_barrier;
+    if (!faults_.suppress_barriers && !left_out) {
       RecordBarrier(kWorkStages, kWorkStages,
                     VK_ACCESS_2_MEMORY_READ_BIT | VK_ACCESS_2_MEMORY_WRITE_BIT);
       ++num_barriers_;
@@ -216,6 +224,10 @@ absl::Status CommandStream::Dispatch(const Kernel& kernel, absl::Span<const uint
   api.CmdBindPipeline(open_->commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel.pipeline());
   api.CmdPushConstants(open_->commands, device_.kernels().layout(), VK_SHADER_STAGE_COMPUTE_BIT, 0,
                        sizeof(address), &address);
+  if (DispatchHook* hook = device_.dispatch_hook(); hook != nullptr) {
+    RETURN_IF_ERROR(hook->BeforeDispatch(open_->commands, device_.kernels().layout(), kernel,
+                                         accesses, allocations_));
+  }
   api.CmdDispatch(open_->commands, groups[0], groups[1], groups[2]);
   ++open_->num_dispatches;
   ++num_dispatches_;

@@ -23,6 +23,7 @@
 #include "absl/types/span.h"
 #include "core/address_map.h"
 #include "vulkan/runtime/device.h"
+#include "vulkan/runtime/device_hooks.h"
 #include "vulkan/runtime/hazard_tracker.h"
 #include "vulkan/runtime/host_arena.h"
 #include "vulkan/runtime/recorder.h"
@@ -31,17 +32,14 @@
 namespace weft::vulkan {
 
 struct StreamOptions {
-  // Keeps a log of each batch and holds its barriers against HazardChecker at Submit. Slow.
+  // Keeps a log of each batch and holds its barriers against HazardChecker at Submit; an operation
+  // that makes a pipeline is FAILED_PRECONDITION. Slow.
   bool verify_hazards = false;
   // A batch is closed before an operation once it has as many dispatches, so that no single
   // submission runs into a desktop's watchdog of about 2 s. Counts dispatches, not time.
   int64_t max_dispatches_per_batch = 512;
-};
-
-// Faults that a test plants.
-struct StreamFaults {
-  bool suppress_barriers = false;
-  bool lose_device_at_submit = false;
+  // Faults that a test plants; shared with it, and outlives the stream.
+  StreamFaults* faults = nullptr;
 };
 
 // Not thread-safe. After a device error every call returns that error.
@@ -122,7 +120,8 @@ class CommandStream final : public Recorder {
   Device& device_;
   const AddressMap& allocations_;
   const StreamOptions options_;
-  StreamFaults faults_;
+  StreamFaults own_faults_;
+  StreamFaults& faults_;
   absl::Status status_;
 
   VkCommandPool pool_ = VK_NULL_HANDLE;

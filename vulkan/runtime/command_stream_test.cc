@@ -188,6 +188,46 @@ TEST_F(CommandStreamTest, ASuppressedBarrierIsFound) {
   EXPECT_TRUE(device_->status().ok());
 }
 
+TEST_F(CommandStreamTest, OneBarrierCanBeLeftOut) {
+  const uint64_t a = Words(64), b = Words(64), sizes = Words(2);
+  for (int64_t left_out : {-1, 0, 1, 2}) {
+    StreamFaults faults;
+    faults.suppressed_barrier = left_out;
+    StreamOptions options;
+    options.verify_hazards = true;
+    options.faults = &faults;
+    std::unique_ptr<CommandStream> stream = Stream(options);
+    ASSERT_TRUE(Fill(*stream, a, 64, 1).ok());
+    ASSERT_TRUE(Dispatch(*stream, *Affine(), 64, {a, b, sizes, 64, 1}).ok());
+    ASSERT_TRUE(Fill(*stream, b, 64, 1).ok());
+    absl::Status status = Finish(*stream);
+    EXPECT_EQ(faults.barriers_needed, 2);
+    EXPECT_EQ(status.ok(), left_out < 0 || left_out >= 2) << left_out << ": " << status;
+    if (left_out == 1) {
+      EXPECT_NE(status.message().find("(affine) and entry 3 (fill): write after write"),
+                std::string::npos)
+          << status;
+    }
+  }
+}
+
+TEST_F(CommandStreamTest, AnOperationMustNotMakePipelines) {
+  const uint64_t a = Words(64), sizes = Words(2);
+  std::unique_ptr<CommandStream> stream = Stream({/*verify_hazards=*/true});
+  const AffineParams params = {a, a, sizes, 64, 1};
+  auto compile_and_dispatch = [&] {
+    return stream->Operation(2, [&] {
+      return stream->Dispatch(*Affine(64, /*factor=*/77),
+                              {reinterpret_cast<const uint8_t*>(&params), sizeof(params)},
+                              {1, 1, 1}, {});
+    });
+  };
+  const absl::Status status = compile_and_dispatch();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find("kind 2 made 1 pipelines"), std::string::npos) << status;
+  EXPECT_TRUE(compile_and_dispatch().ok());  // found, not made
+}
+
 TEST_F(CommandStreamTest, BatchesAreCutBetweenOperationsOnly) {
   StreamOptions options;
   options.verify_hazards = true;

@@ -6,15 +6,20 @@
 
 #include "absl/memory/memory.h"
 #include "core/status_macros.h"
+#include "vulkan/runtime/device_hooks.h"
 #include "vulkan/runtime/instance.h"
 #include "vulkan/runtime/physical_device.h"
 
 namespace weft::vulkan {
 
+Device::Device() = default;
+
 absl::StatusOr<std::unique_ptr<Device>> Device::Create(std::shared_ptr<Instance> instance,
-                                                       const PhysicalDevice& physical) {
+                                                       const PhysicalDevice& physical,
+                                                       const DeviceHooks* hooks) {
   FeatureChain available;
   instance->api().GetPhysicalDeviceFeatures2(physical.handle, &available.base);
+  if (hooks != nullptr && hooks->hide_optional) HideOptionalFeatures(available);
   FeatureChain enabled;
   ChooseFeatures(available, enabled);
 
@@ -25,6 +30,7 @@ absl::StatusOr<std::unique_ptr<Device>> Device::Create(std::shared_ptr<Instance>
   queue.queueCount = 1;
   queue.pQueuePriorities = &priority;
   std::vector<const char*> extensions;
+  if (hooks != nullptr) extensions = hooks->extensions;
   if (physical.limits.memory_budget) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   VkDeviceCreateInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
@@ -36,13 +42,13 @@ absl::StatusOr<std::unique_ptr<Device>> Device::Create(std::shared_ptr<Instance>
   VkDevice handle = VK_NULL_HANDLE;
   RETURN_IF_ERROR(ToStatus(instance->api().CreateDevice(physical.handle, &info, nullptr, &handle),
                            "vkCreateDevice"));
-  return Wrap(std::move(instance), physical, handle, VK_NULL_HANDLE, /*owns_handle=*/true);
+  return Wrap(std::move(instance), physical, handle, VK_NULL_HANDLE, /*owns_handle=*/true, hooks);
 }
 
 absl::StatusOr<std::unique_ptr<Device>> Device::Wrap(std::shared_ptr<Instance> instance,
                                                      const PhysicalDevice& physical,
                                                      VkDevice handle, VkQueue queue,
-                                                     bool owns_handle) {
+                                                     bool owns_handle, const DeviceHooks* hooks) {
   auto device = absl::WrapUnique(new Device());
   device->instance_ = std::move(instance);
   device->handle_ = handle;
@@ -60,6 +66,9 @@ absl::StatusOr<std::unique_ptr<Device>> Device::Wrap(std::shared_ptr<Instance> i
       device->api_.GetDeviceQueue(handle, physical.queue_family, 0, &device->queue_);
     }
   }
+  if (hooks != nullptr && hooks->make_dispatch_hook != nullptr) {
+    ASSIGN_OR_RETURN(device->dispatch_hook_, hooks->make_dispatch_hook(*device));
+  }
   device->kernels_ = std::make_unique<KernelCache>(*device);
   RETURN_IF_ERROR(device->kernels_->Init());
   return device;
@@ -67,6 +76,7 @@ absl::StatusOr<std::unique_ptr<Device>> Device::Wrap(std::shared_ptr<Instance> i
 
 Device::~Device() {
   kernels_.reset();
+  dispatch_hook_.reset();
   if (owns_handle_ && api_.DestroyDevice != nullptr) api_.DestroyDevice(handle_, nullptr);
 }
 

@@ -20,6 +20,8 @@
 
 namespace weft::vulkan {
 
+struct DeviceHooks;     // vulkan/runtime/device_hooks.h
+class DispatchHook;     // vulkan/runtime/device_hooks.h
 struct PhysicalDevice;  // vulkan/runtime/physical_device.h
 class Instance;         // vulkan/runtime/instance.h
 
@@ -43,8 +45,6 @@ struct DeviceLimits {
 
   // Optional features; enabled where they are there.
   bool shader_float16 = false;
-  bool shader_int8 = false;
-  bool storage_8bit = false;
   bool memory_budget = false;
 
   uint32_t timestamp_bits = 0;  // 0: no timestamps
@@ -54,15 +54,17 @@ struct DeviceLimits {
 // Thread-safe.
 class Device {
  public:
-  // Slow. UNIMPLEMENTED names the feature that the device lacks.
+  // Slow. UNIMPLEMENTED names the feature that the device lacks. `hooks`: null outside of tests.
   static absl::StatusOr<std::unique_ptr<Device>> Create(std::shared_ptr<Instance> instance,
-                                                        const PhysicalDevice& physical);
+                                                        const PhysicalDevice& physical,
+                                                        const DeviceHooks* hooks = nullptr);
   // A VkDevice that exists, with what weft needs enabled on it. A null queue stands for the first
   // of physical.queue_family.
   static absl::StatusOr<std::unique_ptr<Device>> Wrap(std::shared_ptr<Instance> instance,
                                                       const PhysicalDevice& physical,
                                                       VkDevice handle, VkQueue queue,
-                                                      bool owns_handle);
+                                                      bool owns_handle,
+                                                      const DeviceHooks* hooks = nullptr);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -78,6 +80,7 @@ class Device {
   uint32_t queue_family() const { return queue_family_; }
   const VkPhysicalDeviceMemoryProperties& memory() const { return memory_; }
   const VkPhysicalDeviceProperties& properties() const { return properties_; }
+  DispatchHook* dispatch_hook() const { return dispatch_hook_.get(); }  // null outside of tests
 
   // One call at a time. A lost device is remembered: see status().
   absl::Status Submit(absl::Span<const VkSubmitInfo2> submits);
@@ -88,7 +91,7 @@ class Device {
   absl::Status Note(absl::Status status);
 
  private:
-  Device() = default;
+  Device();
 
   std::shared_ptr<Instance> instance_;
   DeviceApi api_;
@@ -99,6 +102,7 @@ class Device {
   DeviceLimits limits_;
   VkPhysicalDeviceMemoryProperties memory_ = {};
   VkPhysicalDeviceProperties properties_ = {};
+  std::unique_ptr<DispatchHook> dispatch_hook_;
   std::unique_ptr<KernelCache> kernels_;
 
   absl::Mutex queue_mutex_;

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gtest/gtest.h"
+#include "vulkan/runtime/device_hooks.h"
 #include "vulkan/runtime/shared_shader.h"
 #include "vulkan/runtime/spirv_info.h"
 #include "vulkan/runtime/test_stream.h"
@@ -29,6 +30,7 @@ TEST(FeaturesTest, NamesTheFirstThatIsMissing) {
   ChooseFeatures(features, features);
   features.base.features.shaderInt64 = features.base.features.shaderInt16 = VK_TRUE;
   features.v11.storageBuffer16BitAccess = VK_TRUE;
+  features.v12.storageBuffer8BitAccess = features.v12.shaderInt8 = VK_TRUE;
   features.v12.bufferDeviceAddress = features.v12.timelineSemaphore = VK_TRUE;
   features.v12.scalarBlockLayout = features.v12.vulkanMemoryModel = VK_TRUE;
   features.v13.subgroupSizeControl = features.v13.computeFullSubgroups = VK_TRUE;
@@ -44,6 +46,10 @@ TEST(FeaturesTest, NamesTheFirstThatIsMissing) {
   EXPECT_EQ(FirstMissingFeature(enabled), nullptr);
   EXPECT_TRUE(enabled.v12.shaderFloat16);
   EXPECT_FALSE(enabled.v12.drawIndirectCount);
+
+  HideOptionalFeatures(features);
+  EXPECT_FALSE(features.v12.shaderFloat16);
+  EXPECT_EQ(FirstMissingFeature(features), nullptr);
 }
 
 TEST(SpirvInfoTest, LocalSizeFollowsSpecialization) {
@@ -65,6 +71,22 @@ TEST(SpirvInfoTest, RefusesWhatIsNoModule) {
   EXPECT_TRUE(Mentions(ReadSpirv(words, {}).status(), "at word 5 has a length of 65535"));
   words.resize(5);
   EXPECT_TRUE(Mentions(ReadSpirv(words, {}).status(), "no compute entry point"));
+}
+
+TEST_F(DeviceTest, CanLookPoor) {
+  absl::StatusOr<std::vector<PhysicalDevice>> devices = EnumeratePhysicalDevices(**TestInstance());
+  ASSERT_TRUE(devices.ok()) << devices.status();
+  PhysicalDevice poor = devices->front();
+  HideOptional(poor);
+  EXPECT_FALSE(poor.limits.shader_float16);
+  EXPECT_FALSE(poor.limits.memory_budget || poor.limits.subgroup_size_selectable);
+  EXPECT_EQ(poor.limits.timestamp_bits, 0u);
+  EXPECT_EQ(poor.limits.max_shared_memory_bytes, 16384);
+  DeviceHooks hooks;
+  hooks.hide_optional = true;
+  absl::StatusOr<std::unique_ptr<Device>> device = Device::Create(*TestInstance(), poor, &hooks);
+  ASSERT_TRUE(device.ok()) << device.status();
+  EXPECT_FALSE((*device)->limits().shader_float16);
 }
 
 TEST_F(DeviceTest, HasTheLimitsThatWeftNeeds) {

@@ -9,12 +9,14 @@
 #include "absl/strings/str_cat.h"
 #include "core/status_macros.h"
 #include "vulkan/runtime/device.h"
+#include "vulkan/runtime/device_hooks.h"
 #include "vulkan/runtime/spirv_info.h"
 
 namespace weft::vulkan {
 namespace {
 
 std::atomic<int64_t> total_pipeline_count{0};
+thread_local int64_t thread_pipeline_count = 0;
 
 absl::Status CheckLimits(const char* name, const SpirvInfo& info, uint32_t subgroup_size,
                          const DeviceLimits& limits) {
@@ -57,6 +59,7 @@ absl::StatusOr<uint32_t> ChooseSubgroupSize(const KernelKey& key, const DeviceLi
 }  // namespace
 
 int64_t TotalPipelineCount() { return total_pipeline_count.load(); }
+int64_t ThreadPipelineCount() { return thread_pipeline_count; }
 
 KernelCache::KernelCache(const Device& device) : device_(device) {}
 
@@ -68,6 +71,12 @@ absl::Status KernelCache::Init() {
   layout.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO;
   layout.pushConstantRangeCount = 1;
   layout.pPushConstantRanges = &range;
+  VkDescriptorSetLayout set = VK_NULL_HANDLE;
+  if (const DispatchHook* hook = device_.dispatch_hook(); hook != nullptr) {
+    set = hook->set_layout();
+    layout.setLayoutCount = 1;
+    layout.pSetLayouts = &set;
+  }
   RETURN_IF_ERROR(
       ToStatus(device_.api().CreatePipelineLayout(device_.handle(), &layout, nullptr, &layout_),
                "vkCreatePipelineLayout"));
@@ -111,6 +120,7 @@ absl::StatusOr<const Kernel*> KernelCache::Get(const KernelKey& key) {
     absl::MutexLock lock(&mutex_);
     ++count_;
     ++total_pipeline_count;
+    ++thread_pipeline_count;
   }
   return entry->kernel.get();
 }
@@ -124,13 +134,17 @@ absl::StatusOr<VkPipeline> KernelCache::Compile(const KernelKey& key,
                                                 uint32_t subgroup_size) const {
   const DeviceLimits& limits = device_.limits();
   const DeviceApi& api = device_.api();
-  ASSIGN_OR_RETURN(SpirvInfo spirv, ReadSpirv(key.module->words, key.specialization));
+  absl::Span<const uint32_t> words = key.module->words;
+  if (DispatchHook* hook = device_.dispatch_hook(); hook != nullptr) {
+    ASSIGN_OR_RETURN(words, hook->WordsFor(*key.module));
+  }
+  ASSIGN_OR_RETURN(SpirvInfo spirv, ReadSpirv(words, key.specialization));
   RETURN_IF_ERROR(CheckLimits(key.module->name, spirv, subgroup_size, limits));
 
   VkShaderModuleCreateInfo module_info = {};
   module_info.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
-  module_info.codeSize = key.module->words.size() * sizeof(uint32_t);
-  module_info.pCode = key.module->words.data();
+  module_info.codeSize = words.size() * sizeof(uint32_t);
+  module_info.pCode = words.data();
   VkShaderModule module = VK_NULL_HANDLE;
   RETURN_IF_ERROR(ToStatus(api.CreateShaderModule(device_.handle(), &module_info, nullptr, &module),
                            "vkCreateShaderModule"));

@@ -53,8 +53,9 @@ class Kernel {
   VkPipeline pipeline_;
 };
 
-// Pipelines created in this process, on all devices.
+// Pipelines created in this process, and by this thread, on all devices.
 int64_t TotalPipelineCount();
+int64_t ThreadPipelineCount();
 
 // Thread-safe.
 class KernelCache {

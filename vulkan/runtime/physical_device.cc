@@ -14,6 +14,8 @@ namespace {
   X(base.features, shaderInt64)    \
   X(base.features, shaderInt16)    \
   X(v11, storageBuffer16BitAccess) \
+  X(v12, storageBuffer8BitAccess)  \
+  X(v12, shaderInt8)               \
   X(v12, bufferDeviceAddress)      \
   X(v12, timelineSemaphore)        \
   X(v12, scalarBlockLayout)        \
@@ -24,9 +26,7 @@ namespace {
   X(v13, maintenance4)
 
 #define WEFT_OPTIONAL_FEATURES(X)      \
-  X(v12, storageBuffer8BitAccess)      \
   X(v12, shaderFloat16)                \
-  X(v12, shaderInt8)                   \
   X(v12, vulkanMemoryModelDeviceScope) \
   X(v12, shaderSubgroupExtendedTypes)
 
@@ -106,8 +106,6 @@ void FillLimits(const VkPhysicalDeviceProperties& properties,
   limits.max_allocation_bytes = static_cast<int64_t>(std::min<uint64_t>(
       {v11.maxMemoryAllocationSize, v13.maxBufferSize, static_cast<uint64_t>(INT64_MAX)}));
   limits.shader_float16 = features.v12.shaderFloat16;
-  limits.shader_int8 = features.v12.shaderInt8;
-  limits.storage_8bit = features.v12.storageBuffer8BitAccess;
   limits.timestamp_period_ns = l.timestampPeriod;
 }
 
@@ -157,6 +155,28 @@ void ChooseFeatures(const FeatureChain& available, FeatureChain& enabled) {
   WEFT_REQUIRED_FEATURES(WEFT_ENABLE)
   WEFT_OPTIONAL_FEATURES(WEFT_ENABLE)
 #undef WEFT_ENABLE
+}
+
+void HideOptionalFeatures(FeatureChain& available) {
+#define WEFT_HIDE(part, name) available.part.name = VK_FALSE;
+  WEFT_OPTIONAL_FEATURES(WEFT_HIDE)
+#undef WEFT_HIDE
+}
+
+void HideOptional(PhysicalDevice& device) {
+  DeviceLimits& limits = device.limits;
+  limits.shader_float16 = false;
+  limits.memory_budget = false;
+  limits.timestamp_bits = 0;
+  limits.subgroup_size_selectable = false;
+  // vulkan.md, 6.1, and the minima of the Vulkan specification.
+  limits.max_shared_memory_bytes = std::min<int64_t>(limits.max_shared_memory_bytes, 16384);
+  limits.max_invocations = std::min(limits.max_invocations, 256u);
+  const std::array<uint32_t, 3> group_size = {256, 256, 64};
+  for (int axis = 0; axis < 3; ++axis) {
+    limits.max_group_size[axis] = std::min(limits.max_group_size[axis], group_size[axis]);
+    limits.max_group_count[axis] = std::min(limits.max_group_count[axis], 65535u);
+  }
 }
 
 absl::Status Describe(const Instance& instance, VkPhysicalDevice handle, PhysicalDevice& device,

@@ -36,6 +36,9 @@ absl::Span<const char* const> RequiredFeatureNames();
 // The name of the first feature that weft needs and `available` lacks; null if there is none.
 const char* FirstMissingFeature(const FeatureChain& available);
 
+// Leaves only what weft needs. For tests.
+void HideOptionalFeatures(FeatureChain& available);
+
 // Sets in `enabled` what weft needs, and those it can use of what is available.
 void ChooseFeatures(const FeatureChain& available, FeatureChain& enabled);
 
@@ -53,6 +56,9 @@ struct PhysicalDevice {
 // the first queue family with compute, unless one is given.
 absl::Status Describe(const Instance& instance, VkPhysicalDevice handle, PhysicalDevice& device,
                       std::optional<uint32_t> queue_family = std::nullopt);
+
+// The device as the poorest one that weft accepts; see DeviceHooks. For tests.
+void HideOptional(PhysicalDevice& device);
 
 // The devices that weft can use: GPUs before software devices, otherwise in the loader's order.
 // UNAVAILABLE if there is none, naming each device that was left out and why.

@@ -35,7 +35,17 @@ struct Divisor {
 
 uint Divide(uint n, Divisor d) { return uint((uint64_t(n) * d.multiplier) >> d.shift); }
 
+#ifdef SHADOW_BINDINGS
+#include "shadow_bindings.glsl"
+#else
+#define SHADOW_TOUCH()
+#endif
+
 // The grid is a line folded into x and y, since devices cap each axis at 65535 (vulkan.md, 6.1).
-uint WorkgroupIndex() { return gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x; }
+// Every kernel calls this.
+uint WorkgroupIndex() {
+  SHADOW_TOUCH();
+  return gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+}
 
 #endif  // WEFT_VULKAN_SHADERS_COMMON_GLSL_

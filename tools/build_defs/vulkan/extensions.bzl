@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The module extension that declares @software_vulkan."""
+"""The module extensions that declare @software_vulkan and @vulkan_layers."""
 
 load(":software_vulkan.bzl", "software_vulkan")
+load(":vulkan_layers.bzl", "vulkan_layers")
 
 def _vulkan_impl(module_ctx):
     software_vulkan(name = "software_vulkan")
@@ -12,4 +13,13 @@ def _vulkan_impl(module_ctx):
 vulkan = module_extension(
     implementation = _vulkan_impl,
     doc = "Declares @software_vulkan: the device in $WEFT_SOFTWARE_VULKAN, or empty stand-ins.",
+)
+
+def _vulkan_dev_impl(module_ctx):
+    vulkan_layers(name = "vulkan_layers")
+    return module_ctx.extension_metadata(reproducible = True)
+
+vulkan_dev = module_extension(
+    implementation = _vulkan_dev_impl,
+    doc = "Declares @vulkan_layers: what lies in $WEFT_VULKAN_LAYERS, or an empty stand-in.",
 )

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# run_with_layers.sh LD_SO SETTINGS PROGRAM ARGUMENT... -- see layers_test. The first three are
+# runfiles.
+set -euo pipefail
+folder=$(dirname "$TEST_SRCDIR/$1")
+settings=$TEST_SRCDIR/$2
+program=$TEST_SRCDIR/$3
+shift 3
+
+if [[ ! -s $folder/ld.so ]]; then
+  reason="WARNING: $TEST_TARGET is SKIPPED: no validation layer was set up (tools/setup/install_layers.sh)"
+  echo "$reason" >&2
+  cat > "$XML_OUTPUT_FILE" <<XML
+<testsuites><testsuite name="$TEST_TARGET" tests="1"><testcase name="run"><skipped message="$reason"/></testcase></testsuite></testsuites>
+XML
+  exit 0
+fi
+
+export VK_DRIVER_FILES=$folder/lvp_icd.json VK_ICD_FILENAMES=$folder/lvp_icd.json
+export VK_LAYER_PATH=$folder/layers
+VK_LAYER_SETTINGS_PATH=$(dirname "$settings")
+export VK_LAYER_SETTINGS_PATH
+# /proc/self/exe is ld.so, so that a program cannot find its runfiles by its own name.
+export RUNFILES_DIR=$TEST_SRCDIR
+exec "$folder/ld.so" --library-path "$folder" "$program" "$@"
