@@ -11,7 +11,6 @@
 #include "testing/compare.h"
 #include "testing/oracle.h"
 #include "tools/replay/random.h"
-#include "tools/replay/row_oracle.h"
 
 namespace weft::replay {
 namespace {
@@ -134,8 +133,10 @@ std::vector<std::string> Checker::Judge(const StepWork& work,
         content_->FetchCached(sample.layer, row, kv_head, key, value);
       }
     };
+    testing::OracleHead head = testing::OracleHeadOf(spec, sample.head);
+    head.k_scale = head.v_scale = 1.0;  // Content has applied them
     const testing::OracleResult expected =
-        AttendVisible(spec, sample.head, sample.position, query, fetch);
+        testing::AttendRow(query, head, sample.position, sample.position + 1, fetch);
 
     absl::Span<const uint8_t> bytes = answers[i].out;
     if (sample.layer + 1 == num_layers_) {
