@@ -227,7 +227,7 @@ AttentionSpec RandomSpec(std::mt19937& random) {
   if (IsFp8(spec.kv_dtype)) {
     spec.fp8_query = one_in(3);
     if (one_in(2)) spec.k_scales = {0.25f, 0.5f};
-    if (one_in(2)) spec.v_scales = {0.37f};
+    if (one_in(2)) spec.v_scales = {0.37f, 1.5f};
   }
   if (one_in(2)) spec.softcap = 1.5f;
   if (one_in(2)) spec.window = std::vector{1, 6, 40, 600}[random() % 4];
