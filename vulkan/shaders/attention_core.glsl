@@ -43,7 +43,6 @@ const uint kTeams = THREADS / LANES;     // of the workgroup
 const uint kRowLanes = LANES / ROWS;     // lanes that hold logits of the same row
 const uint kLogits = KEYS / kRowLanes;   // logits of a block in one lane
 const uint kGranule = 512;               // core/plan.h
-const float kLog2E = 1.44269504088896340736;
 #define kMinusInfinity uintBitsToFloat(0xff800000u)
 
 // Lane d of a team holds pieces d, d + LANES, ... of each row.
