@@ -99,12 +99,11 @@ absl::Status Work::CheckResult(const ViewCheck& check) const {
   const DType dtype = args.result.dtype();
   const bool fits = args.result.rank() == 3 && args.result.extent(0) == rows &&
                     args.result.extent(1) == result_heads && args.result.extent(2) == head_size &&
-                    (dtype == args.out.dtype() ||
-                     (args.out.dtype() == DType::kF32 &&
-                      (IsFloat(dtype) || dtype == DType::kF8E4M3)));
+                    (dtype == args.out.dtype() || (args.out.dtype() == DType::kF32 &&
+                                                   (IsFloat(dtype) || dtype == DType::kF8E4M3)));
   if (!fits || (!args.result.empty() && !args.result.contiguous())) {
-    return Invalid("result is ", args.result.ToString(), " for ", args.out.ToString(), ", must be [",
-                   rows, ", ", result_heads, ", ", head_size,
+    return Invalid("result is ", args.result.ToString(), " for ", args.out.ToString(),
+                   ", must be [", rows, ", ", result_heads, ", ", head_size,
                    "] without gaps, of the same dtype or, of f32, f16, bf16 or f8e4m3");
   }
   RETURN_IF_ERROR(check.Memory(absl::StrCat(Name(share), ": result"), args.result));
@@ -121,7 +120,9 @@ absl::Status Work::CheckResult(const ViewCheck& check) const {
 
 absl::Status Work::Check() {
   const ViewCheck check = {queue.allocations(), queue.device()};
-  const auto named = [this](std::string_view name) { return absl::StrCat(Name(share), ": ", name); };
+  const auto named = [this](std::string_view name) {
+    return absl::StrCat(Name(share), ": ", name);
+  };
   if (args.out.rank() != 3 || !IsFloat(args.out.dtype())) {
     return Invalid("out is ", args.out.ToString(), ", must be f32, f16 or bf16 [B, H, D]");
   }
@@ -134,16 +135,16 @@ absl::Status Work::Check() {
   result_heads = share == Share::kScatter ? heads / world : heads;
   RETURN_IF_ERROR(check.Memory(named("out"), args.out));
   RETURN_IF_ERROR(check.Lse(named("lse"), args.lse, rows, heads));
-  if (args.lse.extent(0) != rows) return Invalid("lse is ", args.lse.ToString(), " for ", rows, " rows");
+  if (args.lse.extent(0) != rows)
+    return Invalid("lse is ", args.lse.ToString(), " for ", rows, " rows");
   RETURN_IF_ERROR(check.OptionalFloats(named("sinks"), args.sinks, heads));
   RETURN_IF_ERROR(CheckRanges());
   RETURN_IF_ERROR(CheckResult(check));
   RETURN_IF_ERROR(check.Table(named("workspace"), args.workspace, DType::kU8, 0));
   ASSIGN_OR_RETURN(const int64_t need, CpLseWorkspaceBytes(world, rows, heads, head_size));
   if (args.workspace.span_bytes() < need) {
-    return absl::ResourceExhaustedError(absl::StrCat(Name(share), ": workspace has ",
-                                                     args.workspace.span_bytes(), " bytes, needs ",
-                                                     need));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        Name(share), ": workspace has ", args.workspace.span_bytes(), " bytes, needs ", need));
   }
   if (args.workspace.address() % kAlignment != 0)
     return Invalid("workspace is not aligned to ", kAlignment, " bytes");
@@ -171,8 +172,7 @@ absl::StatusOr<TensorView> Work::Take(DType dtype, absl::Span<const int64_t> ext
 // how the numbers of any strides are moved.
 absl::Status Work::CopyLse(const TensorView& own) {
   if (args.lse.empty()) return absl::OkStatus();
-  if (args.lse.contiguous())
-    return queue.Copy(own.address(), args.lse.address(), own.span_bytes());
+  if (args.lse.contiguous()) return queue.Copy(own.address(), args.lse.address(), own.span_bytes());
   CorrectAttnOutArgs copy;
   ASSIGN_OR_RETURN(copy.out, Take(DType::kF32, {rows, heads, 1}));
   copy.corrected = copy.out;
@@ -223,10 +223,10 @@ absl::Status Work::Correct(int64_t first_head, int64_t count, const TensorView& 
   ASSIGN_OR_RETURN(correct.out,
                    TensorView::Create(at(out, 1), out.dtype(), {rows, count, head_size},
                                       {out.stride(0), out.stride(1), out.stride(2)}, out.device()));
-  ASSIGN_OR_RETURN(correct.lses,
-                   TensorView::Create(at(lses, 2), DType::kF32, {world, rows, count},
-                                      {lses.stride(0), lses.stride(1), lses.stride(2)},
-                                      lses.device()));
+  ASSIGN_OR_RETURN(
+      correct.lses,
+      TensorView::Create(at(lses, 2), DType::kF32, {world, rows, count},
+                         {lses.stride(0), lses.stride(1), lses.stride(2)}, lses.device()));
   if (args.sinks.given()) {
     ASSIGN_OR_RETURN(correct.sinks, TensorView::Contiguous(at(args.sinks, 0), DType::kF32, {count},
                                                            args.sinks.device()));
@@ -326,7 +326,8 @@ absl::StatusOr<CpLseResult> CpLseAllGatherAllReduce(Queue& queue, Communicator& 
 
 absl::StatusOr<int64_t> AllGatherHeadsWorkspaceBytes(int64_t world_size, const TensorView& local) {
   const std::optional<int64_t> rows = Aligned(Product({world_size, local.span_bytes()}));
-  const std::optional<int64_t> index = Product({world_size, local.given() ? local.extent(0) : 0, 8});
+  const std::optional<int64_t> index =
+      Product({world_size, local.given() ? local.extent(0) : 0, 8});
   const std::optional<int64_t> sum = rows && index ? CheckedAdd(*rows, *index) : std::nullopt;
   if (sum) return *sum;
   return absl::OutOfRangeError(
@@ -377,8 +378,8 @@ absl::StatusOr<TensorView> AllGatherHeads(Queue& queue, Communicator& communicat
                                           all.device()));
   const uint64_t index_address =
       workspace.address() + static_cast<uint64_t>(*Aligned(world * local.span_bytes()));
-  ASSIGN_OR_RETURN(reorder.index, TensorView::Contiguous(index_address, DType::kI64,
-                                                         {rows * world}, all.device()));
+  ASSIGN_OR_RETURN(reorder.index, TensorView::Contiguous(index_address, DType::kI64, {rows * world},
+                                                         all.device()));
   RETURN_IF_ERROR(queue.CopyFromHost(
       index_address,
       absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(index.data()), index.size() * 8)));

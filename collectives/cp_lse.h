@@ -2,21 +2,19 @@
 //
 // CpLse: attention over keys that are spread over the ranks of a group (seeds 000 and 001,
 // cp_lse_ag_out_rs and cp_lse_ag_out_ar; docs/pcp_spec.md, 8.3). Each rank brings the normalised
-// state of its own keys; the LSEs are gathered, each rank weighs its output (Queue::CorrectAttnOut),
-// and the sum over ranks is the softmax over all keys.
+// state of its own keys; the LSEs are gathered, each rank weighs its output
+// (Queue::CorrectAttnOut), and the sum over ranks is the softmax over all keys.
 //
 //   CpLseArgs args;
-//   args.out = partial;                       // [B, H, D] of this rank's shard, from a partial plan
-//   args.lse = partial_lse;
-//   if (plan->partial()) args.sinks = sinks;  // otherwise the attention has applied them
-//   args.result = out;                        // [B, H / N, D]: this rank's heads
-//   args.workspace = workspace;
-//   ASSIGN_OR_RETURN(CpLseResult merged,
+//   args.out = partial;                       // [B, H, D] of this rank's shard, from a partial
+//   plan args.lse = partial_lse; if (plan->partial()) args.sinks = sinks;  // otherwise the
+//   attention has applied them args.result = out;                        // [B, H / N, D]: this
+//   rank's heads args.workspace = workspace; ASSIGN_OR_RETURN(CpLseResult merged,
 //                    CpLseAllGatherReduceScatter(queue, communicator, args, deadline));
 //
-// Sums are taken over ranks 0, 1, ... in that order, in f32 (Communicator). With an f32 `out` nothing
-// is rounded before the end: this is the way to a 16-bit result that does not depend on N by
-// more than f32 does.
+// Sums are taken over ranks 0, 1, ... in that order, in f32 (Communicator). With an f32 `out`
+// nothing is rounded before the end: this is the way to a 16-bit result that does not depend on N
+// by more than f32 does.
 #ifndef WEFT_COLLECTIVES_CP_LSE_H_
 #define WEFT_COLLECTIVES_CP_LSE_H_
 
@@ -32,15 +30,15 @@
 namespace weft {
 
 struct CpLseArgs {
-  TensorView out;  // [B, H, D], f32, f16 or bf16, any strides; all ranks alike. Read only, unless it is
-                   // `result` too.
-  TensorView lse;  // f32 [B, H], any strides
+  TensorView out;  // [B, H, D], f32, f16 or bf16, any strides; all ranks alike. Read only, unless
+                   // it is `result` too.
+  TensorView lse;              // f32 [B, H], any strides
   LseBase base = LseBase::kE;  // of lse and result_lse
   // Contiguous f32 [H], natural log: joins the denominator once. Not the LSE.
   TensorView sinks;
 
-  // Both or none, in host memory: rows of requests whose keys on this rank are none, and rows behind
-  // the last request, count as empty whatever kernels have left there.
+  // Both or none, in host memory: rows of requests whose keys on this rank are none, and rows
+  // behind the last request, count as empty whatever kernels have left there.
   absl::Span<const int32_t> seq_lens;         // [R]: keys on this rank
   absl::Span<const int32_t> query_start_loc;  // [R + 1]: rows
 
@@ -81,9 +79,9 @@ absl::StatusOr<CpLseResult> CpLseAllGatherReduceScatter(Queue& queue, Communicat
 absl::StatusOr<CpLseResult> CpLseAllGatherAllReduce(Queue& queue, Communicator& communicator,
                                                     const CpLseArgs& args, absl::Time deadline);
 
-// Before decode under DCP: the query rows of all heads of the group. local [B, h, D] -> all [B, N * h,
-// D], head rank * h + i; any dtype, contiguous. workspace as above, of AllGatherHeadsWorkspaceBytes.
-// Returns `all`, or in a group of one `local`, without a copy.
+// Before decode under DCP: the query rows of all heads of the group. local [B, h, D] -> all [B, N *
+// h, D], head rank * h + i; any dtype, contiguous. workspace as above, of
+// AllGatherHeadsWorkspaceBytes. Returns `all`, or in a group of one `local`, without a copy.
 absl::StatusOr<TensorView> AllGatherHeads(Queue& queue, Communicator& communicator,
                                           const TensorView& local, const TensorView& all,
                                           const TensorView& workspace, absl::Time deadline);

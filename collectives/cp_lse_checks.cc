@@ -47,7 +47,8 @@ void RunRanks(int64_t world, const RankBody& body) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// States of `world` ranks and what they are together. Row 1 has no keys on rank 0, row 2 none anywhere.
+// States of `world` ranks and what they are together. Row 1 has no keys on rank 0, row 2 none
+// anywhere.
 struct Shards {
   Shards(int64_t world, bool base2, bool with_sinks) {
     std::mt19937 random(static_cast<uint32_t>(world));
@@ -94,8 +95,7 @@ CpLseArgs Inputs(DeviceMemory& memory, Communicator& communicator, const Shards&
   CpLseArgs args;
   args.out = memory.Upload(dtype, shards.outs[rank], {kRows, kHeads, kSize});
   args.lse = memory.Upload(DType::kF32, shards.lses[rank], {kRows, kHeads});
-  const int64_t bytes =
-      *CpLseWorkspaceBytes(communicator.world_size(), kRows, kHeads, kSize);
+  const int64_t bytes = *CpLseWorkspaceBytes(communicator.world_size(), kRows, kHeads, kSize);
   args.workspace = memory.Poisoned(DType::kU8, {bytes});
   return args;
 }
@@ -232,8 +232,9 @@ TEST_F(CpLseTest, RowsWithoutKeysHereAreMasked) {
   Shards spoiled = shards;
   // Rows 0 and 1 are request 0, row 2 request 1, row 3 request 2; row 4 is nobody's.
   for (int64_t i = 0; i < kHeads; ++i) {
-    spoiled.lses[0][1 * kHeads + i] = -49994.0f;  // beside rank 1's, of no weight: NaN output must not show
-    spoiled.lses[0][3 * kHeads + i] = 7.0f;       // request 2 has no keys on rank 0
+    spoiled.lses[0][1 * kHeads + i] =
+        -49994.0f;  // beside rank 1's, of no weight: NaN output must not show
+    spoiled.lses[0][3 * kHeads + i] = 7.0f;  // request 2 has no keys on rank 0
   }
   const std::vector<int32_t> start = {0, 2, 3, 4};
   RunRanks(2, [&](DeviceMemory& memory, Communicator& communicator) {
@@ -298,9 +299,9 @@ TEST_F(CpLseTest, BadArgumentsAreRefusedBeforeAnyoneIsMet) {
     CpLseArgs args = good;
     EXPECT_THAT(reduce(args).message(), HasSubstr("cp_lse_ag_out_ar: result is"));
     args.result = args.out;
-    args.workspace = *TensorView::Contiguous(good.workspace.address(), DType::kU8,
-                                             {good.workspace.extent(0) - 1},
-                                             good.workspace.device());
+    args.workspace =
+        *TensorView::Contiguous(good.workspace.address(), DType::kU8,
+                                {good.workspace.extent(0) - 1}, good.workspace.device());
     EXPECT_EQ(reduce(args).code(), absl::StatusCode::kResourceExhausted);
     args.workspace = good.workspace;
     const std::vector<int32_t> lengths = {1, 2}, start = {0, 3, 6};

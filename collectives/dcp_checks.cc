@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Decode context parallelism end to end (docs/pcp_spec.md, 11), with all ranks of a group as threads:
-// each holds its share of the keys, interleaved, and its share of the query heads. What comes out is
-// attention as one device computes it, in float64.
+// Decode context parallelism end to end (docs/pcp_spec.md, 11), with all ranks of a group as
+// threads: each holds its share of the keys, interleaved, and its share of the query heads. What
+// comes out is attention as one device computes it, in float64.
 //
-//   decode   queries gathered over heads -> attention over the local keys, local lengths for each query
+//   decode   queries gathered over heads -> attention over the local keys, local lengths for each
+//   query
 //            -> CpLse -> the rank's own heads
 //   prefill  the same over the context, then merged with the rank's own heads over the chunk
 #include <algorithm>
@@ -90,8 +91,8 @@ class DcpStep {
       Request request;
       request.kind = kind_;
       request.num_computed_tokens = whole ? 0 : shapes_[s].computed;
-      request.num_new_tokens = shapes_[s].new_tokens + shapes_[s].computed -
-                               request.num_computed_tokens;
+      request.num_new_tokens =
+          shapes_[s].new_tokens + shapes_[s].computed - request.num_computed_tokens;
       request.block_ids = tables_[s];
       batch.requests.push_back(request);
     }
@@ -127,8 +128,7 @@ class DcpStep {
   // A cache with this rank's share of every token, written by its own slots.
   KvCacheView Cache(DeviceMemory& memory, int64_t rank) const {
     const KvCacheLayout layout = Layout();
-    const TensorView bytes =
-        memory.Poisoned(DType::kU8, {layout.bytes_per_block() * kBlocks});
+    const TensorView bytes = memory.Poisoned(DType::kU8, {layout.bytes_per_block() * kBlocks});
     auto cache = KvCacheView::OneAllocation(layout, bytes.address(), kBlocks, bytes.device());
     CHECK_OK(cache.status());
     const AttentionMetadata metadata = Metadata(rank, true);
@@ -241,8 +241,7 @@ CpLseResult AttendShards(DeviceMemory& memory, Communicator& communicator, const
   const TensorView all = memory.Poisoned(DType::kF16, {step.rows(), kHeads, kSize});
   const TensorView gather_space =
       memory.Poisoned(DType::kU8, {*AllGatherHeadsWorkspaceBytes(world, local)});
-  const auto query =
-      AllGatherHeads(memory.queue(), communicator, local, all, gather_space, Soon());
+  const auto query = AllGatherHeads(memory.queue(), communicator, local, all, gather_space, Soon());
   CHECK_OK(query.status());
   AttentionSpec spec = step.Spec(kHeads);
   if (with_sinks) spec.sinks = step.sinks();
@@ -250,8 +249,7 @@ CpLseResult AttendShards(DeviceMemory& memory, Communicator& communicator, const
   CpLseArgs args;
   args.out = state.out;
   args.lse = state.lse;
-  if (with_sinks && state.partial)
-    args.sinks = memory.Upload(DType::kF32, step.sinks(), {kHeads});
+  if (with_sinks && state.partial) args.sinks = memory.Upload(DType::kF32, step.sinks(), {kHeads});
   args.result = memory.Poisoned(result_dtype, {step.rows(), own, kSize});
   args.result_lse = memory.Poisoned(DType::kF32, {step.rows(), own});
   args.workspace =
@@ -261,7 +259,8 @@ CpLseResult AttendShards(DeviceMemory& memory, Communicator& communicator, const
   return *merged;
 }
 
-// Decodes of one token, of three (speculation), of a sequence shorter than the group, and of nothing.
+// Decodes of one token, of three (speculation), of a sequence shorter than the group, and of
+// nothing.
 TEST_F(DcpTest, DecodeEqualsOneDevice) {
   for (const int64_t world : {1, 2, 3, 4}) {
     for (const int64_t interleave : {1, 4}) {
@@ -270,8 +269,8 @@ TEST_F(DcpTest, DecodeEqualsOneDevice) {
                            world, interleave);
         RunRanks(world, [&](DeviceMemory& memory, Communicator& communicator) {
           const KvCacheView cache = step.Cache(memory, communicator.rank());
-          const CpLseResult merged = AttendShards(memory, communicator, step, cache, KeyScope::kAll,
-                                                  DType::kF16, sinks);
+          const CpLseResult merged =
+              AttendShards(memory, communicator, step, cache, KeyScope::kAll, DType::kF16, sinks);
           const int64_t own = kHeads / world;
           step.Check(communicator.rank() * own, own, memory.Download(merged.out), sinks);
         });
@@ -305,8 +304,8 @@ TEST_F(DcpTest, PrefillOverShardsEqualsOneDevice) {
     const DcpStep step(RequestKind::kPrefill, {{5, 9}, {7, 0}}, 1, world, 2);
     RunRanks(world, [&](DeviceMemory& memory, Communicator& communicator) {
       const KvCacheView cache = step.Cache(memory, communicator.rank());
-      const CpLseResult merged = AttendShards(memory, communicator, step, cache, KeyScope::kAll,
-                                              DType::kF16, false);
+      const CpLseResult merged =
+          AttendShards(memory, communicator, step, cache, KeyScope::kAll, DType::kF16, false);
       const int64_t own = kHeads / world;
       step.Check(communicator.rank() * own, own, memory.Download(merged.out), false);
     });
@@ -321,8 +320,8 @@ TEST_F(DcpTest, PrefillWithContextEqualsOneDevice) {
     RunRanks(world, [&](DeviceMemory& memory, Communicator& communicator) {
       const int64_t rank = communicator.rank(), own = kHeads / world;
       const KvCacheView cache = step.Cache(memory, rank);
-      const CpLseResult context = AttendShards(memory, communicator, step, cache,
-                                               KeyScope::kContext, DType::kF32, false);
+      const CpLseResult context =
+          AttendShards(memory, communicator, step, cache, KeyScope::kContext, DType::kF32, false);
       const TensorView key = step.Tokens(memory, true, false);
       const TensorView value = step.Tokens(memory, false, false);
       const KvCacheLayout rows =

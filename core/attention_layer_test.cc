@@ -246,8 +246,7 @@ TEST_F(AttentionLayerTest, StepsThatAreNotTheLayers) {
   const auto step = Step(plan);
   AttentionSpec other = spec_;
   other.softcap = 30.0f;
-  const AttentionLayer capped =
-      *AttentionLayer::Create(memory().shared_backend(), other, layout_);
+  const AttentionLayer capped = *AttentionLayer::Create(memory().shared_backend(), other, layout_);
   const absl::Status status = capped.Forward(queue(), *step, io);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("a layer of another spec"));
@@ -256,8 +255,8 @@ TEST_F(AttentionLayerTest, StepsThatAreNotTheLayers) {
   EXPECT_TRUE(twin.Forward(queue(), *step, io).ok());
   memory().Run();
 
-  const AttentionLayer wide = *AttentionLayer::Create(
-      memory().shared_backend(), spec_, *KvCacheLayout::Nhd(DType::kF16, 32, 2, 32));
+  const AttentionLayer wide = *AttentionLayer::Create(memory().shared_backend(), spec_,
+                                                      *KvCacheLayout::Nhd(DType::kF16, 32, 2, 32));
   EXPECT_THAT(std::string(wide.MakePlan(metadata).status().message()),
               HasSubstr("the metadata was built for KV f16, block size 16"));
   PlanOptions options;

@@ -88,8 +88,8 @@ TEST(DcpShardTest, EverythingByBruteForce) {
   }
 }
 
-// A query at position p sees LocalLength(p + 1) keys here; that is not the last query's number minus
-// a constant.
+// A query at position p sees LocalLength(p + 1) keys here; that is not the last query's number
+// minus a constant.
 TEST(DcpShardTest, LengthsOfEachQueryOfASpeculativeDecode) {
   Ints rank0, rank1;
   for (int64_t j = 0; j < 3; ++j) {
@@ -165,10 +165,11 @@ TEST_F(DcpSlotsTest, PcpTimesDcp) {
                           {-1, -1, 40, -1, 41, -1, -1, 80, -1, 81, -1, 82, -1, 83}},
                          {{-1, 40, 41, -1, -1, 42, 80, 81, -1, -1, 82, 83, -1, -1},
                           {16, -1, -1, 40, 41, -1, -1, -1, 80, 81, -1, -1, 82, 83}}};
-  const Ints out[2][2] = {{{17, -1, 40, -1, 41, -1, 42, -1, -1, -1, 80, -1, 81, -1, 82, -1, 83, -1},
-                           {-1, -1, -1, 40, -1, 41, -1, -1, -1, -1, -1, 80, -1, 81, -1, 82, -1, 83}},
-                          {{-1, -1, 40, 41, -1, -1, 42, -1, -1, -1, 80, 81, -1, -1, 82, 83, -1, -1},
-                           {16, -1, -1, -1, 40, 41, -1, -1, -1, -1, -1, -1, 80, 81, -1, -1, 82, 83}}};
+  const Ints out[2][2] = {
+      {{17, -1, 40, -1, 41, -1, 42, -1, -1, -1, 80, -1, 81, -1, 82, -1, 83, -1},
+       {-1, -1, -1, 40, -1, 41, -1, -1, -1, -1, -1, 80, -1, 81, -1, 82, -1, 83}},
+      {{-1, -1, 40, 41, -1, -1, 42, -1, -1, -1, 80, 81, -1, -1, 82, 83, -1, -1},
+       {16, -1, -1, -1, 40, 41, -1, -1, -1, -1, -1, -1, 80, 81, -1, -1, 82, 83}}};
   for (const int64_t interleave : {1, 2}) {
     for (const int64_t rank : {0, 1}) {
       const AttentionMetadata metadata = Build(Shard(2, rank, interleave));

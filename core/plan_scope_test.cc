@@ -62,7 +62,8 @@ class PlanScopeTest : public testing::Test {
   }
 
   // Each request gets blocks of its own, counting up.
-  AttentionMetadata Metadata(const std::vector<Shape>& shapes, const MetadataOptions& options = {}) {
+  AttentionMetadata Metadata(const std::vector<Shape>& shapes,
+                             const MetadataOptions& options = {}) {
     std::vector<std::vector<int32_t>> tables;
     int32_t next = 0;
     RequestBatch batch;
@@ -117,8 +118,8 @@ TEST_F(PlanScopeTest, WindowOfAPrefill) {
 TEST_F(PlanScopeTest, WindowOfDecodesReachesSomeGranules) {
   spec_.window = 300;
   // Row 0 sees keys 901..1200, row 1 724..1023, row 2 213..512, row 3 0..9.
-  const absl::StatusOr<Plan> plan = Build(Metadata(
-      {{kDecode, 1, 1200}, {kDecode, 1, 1023}, {kDecode, 1, 512}, {kDecode, 1, 9}}));
+  const absl::StatusOr<Plan> plan =
+      Build(Metadata({{kDecode, 1, 1200}, {kDecode, 1, 1023}, {kDecode, 1, 512}, {kDecode, 1, 9}}));
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_THAT(Rows(*plan),
               ElementsAre(Row(0, 1200, 0, 0, 1201, 1, 2, 0), Row(1, 1023, 76, 2, 1024, 1, 1, 1),
@@ -126,9 +127,8 @@ TEST_F(PlanScopeTest, WindowOfDecodesReachesSomeGranules) {
   std::vector<std::pair<int, int>> splits;
   for (const DecodeSplit& split : plan->decode_splits())
     splits.emplace_back(split.decode_row, split.granule);
-  EXPECT_THAT(splits,
-              ElementsAre(std::pair(0, 1), std::pair(0, 2), std::pair(1, 1), std::pair(2, 0),
-                          std::pair(2, 1), std::pair(3, 0)));
+  EXPECT_THAT(splits, ElementsAre(std::pair(0, 1), std::pair(0, 2), std::pair(1, 1),
+                                  std::pair(2, 0), std::pair(2, 1), std::pair(3, 0)));
   EXPECT_EQ(plan->num_partials(), 6);
   EXPECT_EQ(plan->causal_pairs(), 300 * 3 + 10);
 }

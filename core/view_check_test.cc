@@ -74,13 +74,11 @@ TEST_F(ViewCheckTest, LseAndTables) {
 
 TEST_F(ViewCheckTest, CacheNamesTheSegment) {
   const KvCacheLayout layout = *KvCacheLayout::Nhd(DType::kF16, 4, 1, 32);  // 512 bytes a block
-  EXPECT_TRUE(
-      check_.Cache("c", *KvCacheView::OneAllocation(layout, kBase, 8, kDevice)).ok());
+  EXPECT_TRUE(check_.Cache("c", *KvCacheView::OneAllocation(layout, kBase, 8, kDevice)).ok());
   EXPECT_THAT(check_.Cache("c", {}).message(), HasSubstr("c is not given"));
   const KvSegment first = {kBase, kBase + 256, 4}, second = {kBase + 2048, kBase + 4096, 4};
-  EXPECT_THAT(
-      check_.Cache("c", *KvCacheView::Create(layout, kDevice, {first, second})).message(),
-      HasSubstr("c, segment 1"));
+  EXPECT_THAT(check_.Cache("c", *KvCacheView::Create(layout, kDevice, {first, second})).message(),
+              HasSubstr("c, segment 1"));
 }
 
 TEST_F(ViewCheckTest, Overlap) {
@@ -101,8 +99,8 @@ TEST_F(ViewCheckTest, Overlap) {
 
 TEST_F(ViewCheckTest, OverlapInside) {
   const auto strided = [](std::vector<int64_t> extents, std::vector<int64_t> strides) {
-    return CheckNoOverlapInside(
-        "out", *TensorView::Create(kBase, DType::kF32, extents, strides, kDevice));
+    return CheckNoOverlapInside("out",
+                                *TensorView::Create(kBase, DType::kF32, extents, strides, kDevice));
   };
   EXPECT_TRUE(strided({3, 4}, {4, 1}).ok());
   EXPECT_TRUE(strided({3, 4}, {1, 3}).ok());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// UnifiedAttention, PagedDecode, ContextAttention and ChunkedPrefillPagedDecode on the backend of the
-// target, against float64.
+// UnifiedAttention, PagedDecode, ContextAttention and ChunkedPrefillPagedDecode on the backend of
+// the target, against float64.
 #include <cmath>
 #include <cstdint>
 #include <memory>
@@ -189,8 +189,7 @@ TEST_F(PagedDecodeTest, EveryRowOfAFiveDimensionalCache) {
     const OpsCase test(spec, layout, shapes, 12, InCache::kAll);
     PagedDecodeOptions options;
     options.split = split;
-    auto decode =
-        PagedDecode::Create(memory().shared_backend(), spec, layout, Limits(), options);
+    auto decode = PagedDecode::Create(memory().shared_backend(), spec, layout, Limits(), options);
     ASSERT_TRUE(decode.ok()) << decode.status();
     PagedDecodeIo io;
     io.query = test.Query(memory());
@@ -221,8 +220,7 @@ TEST_F(PagedDecodeTest, FilterLeavesOtherRowsAlone) {
     PagedDecodeOptions options;
     options.filter_by_query_len = true;
     options.split = split;
-    auto decode =
-        *PagedDecode::Create(memory().shared_backend(), spec, layout, Limits(), options);
+    auto decode = *PagedDecode::Create(memory().shared_backend(), spec, layout, Limits(), options);
     PagedDecodeIo io;
     io.query = test.Query(memory());
     io.cache = test.Cache(memory());
@@ -372,6 +370,71 @@ TEST_F(ContextAttentionTest, StridedTensorsOfOneProjection) {
               HasSubstr("key has strides 512 and 64, created for 128 and 64"));
 }
 
+// Rows `index` of a contiguous view, one after the other.
+TensorView TakeRows(DeviceMemory& memory, const TensorView& from,
+                    const std::vector<int64_t>& index) {
+  const auto rows = static_cast<int64_t>(index.size());
+  const TensorView to = memory.Poisoned(from.dtype(), {rows, from.extent(1), from.extent(2)});
+  const int64_t bytes = from.stride(0) * SizeOf(from.dtype());
+  for (int64_t i = 0; i < rows; ++i) {
+    EXPECT_TRUE(memory.queue()
+                    .Copy(to.address() + static_cast<uint64_t>(i * bytes),
+                          from.address() + static_cast<uint64_t>(index[i] * bytes), bytes)
+                    .ok());
+  }
+  return to;
+}
+
+// Three ranks of a PCP group, one after the other: own rows of the query, all ranks' keys as an
+// all-gather leaves them, padding included.
+TEST_F(ContextAttentionTest, RanksOfAPcpGroup) {
+  constexpr int64_t kWorld = 3;
+  const AttentionSpec spec = WithEverything(Spec());
+  const KvCacheLayout layout = Nhd(spec, 16);
+  const OpsCase test(spec, layout, kMixed, 16, InCache::kNone);
+  const TensorView query = test.Query(memory()), key = test.NewKeys(memory()),
+                   value = test.NewValues(memory());
+  ContextAttentionIo io;
+  io.cache = test.Cache(memory());
+  const AttentionMetadata metadata =
+      *BuildStepMetadata("test", test.arrays(), io.cache, DecodeRule::kSingleTokens, spec.window);
+  const PcpPartition partition = *PcpPartition::Build(ShapesOf(metadata), kWorld);
+  std::vector<int64_t> gathered;
+  for (int64_t rank = 0; rank < kWorld; ++rank) {
+    for (const PcpRow& row : partition.Rows(rank)) gathered.push_back(row.source);
+  }
+  io.key = TakeRows(memory(), key, gathered);
+  io.value = TakeRows(memory(), value, gathered);
+  OpLimits limits = Limits();
+  limits.world_size = kWorld;
+  auto attention = *ContextAttention::Create(memory().shared_backend(), spec, layout, limits);
+  std::vector<float> outs, lses;  // in gathered order
+  for (int64_t rank = 0; rank < kWorld; ++rank) {
+    const auto begin = gathered.begin() + rank * partition.local_total();
+    io.query = TakeRows(memory(), query, {begin, begin + partition.local_total()});
+    io.out = memory().Poisoned(DType::kF16, {partition.local_total(), 4, 64});
+    io.lse = memory().Poisoned(DType::kF32, {partition.local_total(), 4});
+    absl::Status status = attention->Update(queue(), metadata, &partition, rank);
+    if (status.ok()) status = attention->Attend(queue(), io);
+    ASSERT_TRUE(status.ok()) << status;
+    const std::vector<float> out = memory().Download(io.out), lse = memory().Download(io.lse);
+    outs.insert(outs.end(), out.begin(), out.end());
+    lses.insert(lses.end(), lse.begin(), lse.end());
+  }
+  std::vector<float> out, lse;
+  for (const int64_t row : partition.CompactRestoreIndex()) {
+    out.insert(out.end(), outs.begin() + row * 256, outs.begin() + (row + 1) * 256);
+    lse.insert(lse.end(), lses.begin() + row * 4, lses.begin() + (row + 1) * 4);
+  }
+  for (size_t s = 0; s < kMixed.size(); ++s)
+    test.CheckSequence(static_cast<int64_t>(s), true, out, lse);
+  // Padding rows belong to nobody: they are 0.
+  const std::vector<PcpRow> rows = partition.Rows(0);
+  for (size_t row = 0; row < rows.size(); ++row) {
+    EXPECT_TRUE(!rows[row].is_padding || outs[row * 256] == 0.0f) << row;
+  }
+}
+
 TEST_F(ContextAttentionTest, RefusesByName) {
   AttentionSpec spec = Spec();
   const KvCacheLayout layout = Nhd(spec, 16);
@@ -391,18 +454,17 @@ TEST_F(ContextAttentionTest, RefusesByName) {
               HasSubstr("context_attention: out overlaps query"));
   spec.kv_dtype = DType::kF8E4M3;
   spec.fp8_query = true;
-  EXPECT_THAT(std::string(ContextAttention::Create(memory().shared_backend(), spec, Nhd(spec, 16),
-                                                   Limits())
-                              .status()
-                              .message()),
-              HasSubstr("an fp8 query is not supported"));
+  EXPECT_THAT(
+      std::string(ContextAttention::Create(memory().shared_backend(), spec, Nhd(spec, 16), Limits())
+                      .status()
+                      .message()),
+      HasSubstr("an fp8 query is not supported"));
   OpLimits small = Limits();
   small.max_rows = 3;
   auto limited = *ContextAttention::Create(memory().shared_backend(), Spec(), layout, small);
   io.out = test.Out(memory());
   io.value = test.NewValues(memory());
-  EXPECT_EQ(limited->Run(queue(), test.arrays(), io).code(),
-            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(limited->Run(queue(), test.arrays(), io).code(), absl::StatusCode::kResourceExhausted);
   memory().Run();
 }
 
@@ -420,8 +482,8 @@ TEST_F(ChunkedPrefillPagedDecodeTest, OneCallForAMixedStep) {
       }
       const KvCacheLayout layout = SplitX(spec, fp8 ? 544 : 16);
       const OpsCase test(spec, layout, kMixed, 16, InCache::kSingleTokens);
-      auto both = ChunkedPrefillPagedDecode::Create(memory().shared_backend(), spec, layout,
-                                                    Limits());
+      auto both =
+          ChunkedPrefillPagedDecode::Create(memory().shared_backend(), spec, layout, Limits());
       ASSERT_TRUE(both.ok()) << both.status();
       ContextAttentionIo io;
       io.query = test.Query(memory());

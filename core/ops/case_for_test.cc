@@ -172,8 +172,7 @@ StepArrays OpsCase::arrays() const {
 
 StepArrays OpsCase::address_arrays(const KvCacheView& cache) {
   addresses_.clear();
-  const auto stride =
-      static_cast<uint64_t>(layout_.key_strides().block * SizeOf(layout_.dtype()));
+  const auto stride = static_cast<uint64_t>(layout_.key_strides().block * SizeOf(layout_.dtype()));
   for (const int32_t block : table_)
     addresses_.push_back(cache.segments()[0].key_base + static_cast<uint64_t>(block) * stride);
   StepArrays result = arrays();
@@ -242,8 +241,7 @@ KvCacheView OpsCase::Cache(DeviceMemory& memory) const {
       const int64_t block = table_[s * static_cast<size_t>(width_) + static_cast<size_t>(column)];
       const int64_t offset = p % layout_.block_size();
       store(0, layout_.key_strides(), block, offset, token.cached_key, spec_.k_scales);
-      store(value_base, layout_.value_strides(), block, offset, token.cached_value,
-            spec_.v_scales);
+      store(value_base, layout_.value_strides(), block, offset, token.cached_value, spec_.v_scales);
     }
   }
   const auto length = static_cast<int64_t>(bytes.size());
@@ -276,8 +274,8 @@ ExpectedRow OpsCase::Expect(int64_t row, bool fresh) const {
   ExpectedRow expected;
   for (int64_t head = 0; head < spec_.num_heads; ++head) {
     const int64_t kv_head = head / spec_.group_size();
-    const float* query = &query_[static_cast<size_t>((row * spec_.num_heads + head) *
-                                                     spec_.head_size)];
+    const float* query =
+        &query_[static_cast<size_t>((row * spec_.num_heads + head) * spec_.head_size)];
     std::vector<double> logits;
     const auto vector_of = [&](int64_t p, bool key) {
       const Token& token = tokens_[s][static_cast<size_t>(p)];

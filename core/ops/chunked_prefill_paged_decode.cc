@@ -28,8 +28,8 @@ absl::StatusOr<std::unique_ptr<ChunkedPrefillPagedDecode>> ChunkedPrefillPagedDe
   ASSIGN_OR_RETURN(AttentionLayer decode, AttentionLayer::Create(backend, spec, layout));
   ASSIGN_OR_RETURN(std::unique_ptr<StepBuffers> step,
                    StepBuffers::Create(std::move(backend), step_limits));
-  return std::unique_ptr<ChunkedPrefillPagedDecode>(new ChunkedPrefillPagedDecode(
-      std::move(prefill), std::move(decode), std::move(step)));
+  return std::unique_ptr<ChunkedPrefillPagedDecode>(
+      new ChunkedPrefillPagedDecode(std::move(prefill), std::move(decode), std::move(step)));
 }
 
 absl::Status ChunkedPrefillPagedDecode::Update(Queue& queue, const StepArrays& arrays,
@@ -52,10 +52,9 @@ absl::Status ChunkedPrefillPagedDecode::Attend(Queue& queue, const ContextAttent
   RETURN_IF_ERROR(CheckQueryAndOut(kOp, queue, decode_.spec(), plan->num_rows(), io.query, io.out,
                                    io.lse, io.cache));
   if (io.cache.num_blocks() < plan->num_blocks()) {
-    return absl::FailedPreconditionError(absl::StrCat(kOp, ": the cache has ",
-                                                      io.cache.num_blocks(),
-                                                      " blocks, the step was made for ",
-                                                      plan->num_blocks()));
+    return absl::FailedPreconditionError(
+        absl::StrCat(kOp, ": the cache has ", io.cache.num_blocks(),
+                     " blocks, the step was made for ", plan->num_blocks()));
   }
   RETURN_IF_ERROR(prefill_->Attend(queue, io));
   AttentionIo decode_io;
@@ -69,8 +68,8 @@ absl::Status ChunkedPrefillPagedDecode::Attend(Queue& queue, const ContextAttent
 absl::Status ChunkedPrefillPagedDecode::Run(Queue& queue, const StepArrays& arrays,
                                             const ContextAttentionIo& io) {
   const int64_t rows = arrays.query_start_loc.empty() ? 0 : arrays.query_start_loc.back();
-  RETURN_IF_ERROR(CheckQueryAndOut(kOp, queue, decode_.spec(), rows, io.query, io.out, io.lse,
-                                   io.cache));
+  RETURN_IF_ERROR(
+      CheckQueryAndOut(kOp, queue, decode_.spec(), rows, io.query, io.out, io.lse, io.cache));
   RETURN_IF_ERROR(Update(queue, arrays, io.cache));
   return Attend(queue, io);
 }

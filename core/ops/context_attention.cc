@@ -39,11 +39,10 @@ AttentionSpec ChunkSpec(const AttentionSpec& spec) {
 absl::StatusOr<KvCacheLayout> ChunkLayout(const AttentionSpec& spec, const ChunkStrides& strides) {
   const auto or_dense = [](int64_t stride, int64_t dense) { return stride == 0 ? dense : stride; };
   const int64_t row = spec.num_kv_heads * spec.head_size;
-  return KvCacheLayout::Rows(spec.dtype, spec.num_kv_heads, spec.head_size,
-                             or_dense(strides.key_row, row),
-                             or_dense(strides.key_head, spec.head_size),
-                             or_dense(strides.value_row, row),
-                             or_dense(strides.value_head, spec.head_size));
+  return KvCacheLayout::Rows(
+      spec.dtype, spec.num_kv_heads, spec.head_size, or_dense(strides.key_row, row),
+      or_dense(strides.key_head, spec.head_size), or_dense(strides.value_row, row),
+      or_dense(strides.value_head, spec.head_size));
 }
 
 absl::StatusOr<int64_t> StateBytes(const AttentionSpec& spec, int64_t rows) {
@@ -91,20 +90,19 @@ absl::StatusOr<std::unique_ptr<ContextAttention>> ContextAttention::Create(
   ASSIGN_OR_RETURN(const StepLimits context_limits, StepLimitsOf(kOp, spec, layout, limits));
   ASSIGN_OR_RETURN(const KvCacheLayout chunk_layout, ChunkLayout(spec, options.strides));
   StepLimits chunk_limits = context_limits;
-  chunk_limits.max_slots = 0;                         // nothing is written
+  chunk_limits.max_slots = 0;                          // nothing is written
   chunk_limits.max_blocks = context_limits.max_slots;  // a block is a row of the group's
-  ASSIGN_OR_RETURN(Part context, MakePart(backend, PartialSpec(spec), layout, context_limits,
-                                          limits.max_rows));
-  ASSIGN_OR_RETURN(Part chunk, MakePart(backend, ChunkSpec(spec), chunk_layout, chunk_limits,
-                                        limits.max_rows));
+  ASSIGN_OR_RETURN(Part context,
+                   MakePart(backend, PartialSpec(spec), layout, context_limits, limits.max_rows));
+  ASSIGN_OR_RETURN(Part chunk,
+                   MakePart(backend, ChunkSpec(spec), chunk_layout, chunk_limits, limits.max_rows));
   AttentionSpec only_sinks = ChunkSpec(spec);
   only_sinks.alibi_slopes.clear();
   only_sinks.sinks = spec.sinks;
   ASSIGN_OR_RETURN(std::shared_ptr<const HeadValueBuffer> sinks,
                    HeadValueBuffer::Create(*backend, only_sinks));
-  return std::unique_ptr<ContextAttention>(
-      new ContextAttention(spec, options, limits.max_rows, std::move(context), std::move(chunk),
-                           std::move(sinks)));
+  return std::unique_ptr<ContextAttention>(new ContextAttention(
+      spec, options, limits.max_rows, std::move(context), std::move(chunk), std::move(sinks)));
 }
 
 std::vector<ContextAttention::RowRun> ContextAttention::NamedRows(const Plan& plan) {
@@ -137,8 +135,7 @@ absl::Status ContextAttention::Update(Queue& queue, const AttentionMetadata& met
   options.rank = rank;
   options.rows = options_.rows;
   options.keys = KeyScope::kContext;
-  ASSIGN_OR_RETURN(std::shared_ptr<const Plan> context,
-                   context_.layer.MakePlan(metadata, options));
+  ASSIGN_OR_RETURN(std::shared_ptr<const Plan> context, context_.layer.MakePlan(metadata, options));
   options.keys = KeyScope::kNew;
   ASSIGN_OR_RETURN(std::shared_ptr<const Plan> chunk, chunk_.layer.MakePlan(metadata, options));
   if (chunk->num_rows() > max_rows_) {
@@ -154,9 +151,8 @@ absl::Status ContextAttention::Update(Queue& queue, const AttentionMetadata& met
 
 absl::Status ContextAttention::Update(Queue& queue, const StepArrays& arrays,
                                       const KvCacheView& cache) {
-  ASSIGN_OR_RETURN(
-      const AttentionMetadata metadata,
-      BuildStepMetadata(kOp, arrays, cache, DecodeRule::kSingleTokens, spec_.window));
+  ASSIGN_OR_RETURN(const AttentionMetadata metadata,
+                   BuildStepMetadata(kOp, arrays, cache, DecodeRule::kSingleTokens, spec_.window));
   return Update(queue, metadata);
 }
 
@@ -171,9 +167,9 @@ absl::Status ContextAttention::CheckChunk(const Queue& queue, const ContextAtten
         check.Rows(name, *view, spec_.dtype, key_rows, spec_.num_kv_heads, spec_.head_size));
     if ((view->extent(0) > 1 && view->stride(0) != strides->block) ||
         (view->extent(1) > 1 && view->stride(1) != strides->head)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          name, " has strides ", view->stride(0), " and ", view->stride(1), ", created for ",
-          strides->block, " and ", strides->head));
+      return absl::InvalidArgumentError(absl::StrCat(name, " has strides ", view->stride(0),
+                                                     " and ", view->stride(1), ", created for ",
+                                                     strides->block, " and ", strides->head));
     }
     RETURN_IF_ERROR(CheckDisjoint("context_attention: out", io.out, name, *view));
     RETURN_IF_ERROR(CheckDisjoint("context_attention: lse", io.lse, name, *view));
@@ -183,14 +179,13 @@ absl::Status ContextAttention::CheckChunk(const Queue& queue, const ContextAtten
 
 absl::Status ContextAttention::CheckAll(const Queue& queue, const ContextAttentionIo& io,
                                         int64_t rows, int64_t key_rows) const {
-  RETURN_IF_ERROR(
-      CheckQueryAndOut(kOp, queue, spec_, rows, io.query, io.out, io.lse, io.cache));
+  RETURN_IF_ERROR(CheckQueryAndOut(kOp, queue, spec_, rows, io.query, io.out, io.lse, io.cache));
   RETURN_IF_ERROR(CheckNoOverlapInside("context_attention: out", io.out));
   if (io.lse.given()) RETURN_IF_ERROR(CheckNoOverlapInside("context_attention: lse", io.lse));
   if (io.cache.layout().fingerprint() != context_.layer.layout().fingerprint()) {
-    return absl::FailedPreconditionError(absl::StrCat(kOp, ": cache is ",
-                                                      io.cache.layout().ToString(), ", created for ",
-                                                      context_.layer.layout().ToString()));
+    return absl::FailedPreconditionError(
+        absl::StrCat(kOp, ": cache is ", io.cache.layout().ToString(), ", created for ",
+                     context_.layer.layout().ToString()));
   }
   return CheckChunk(queue, io, key_rows);
 }
@@ -205,9 +200,8 @@ absl::StatusOr<ContextAttention::State> ContextAttention::StateOf(const Part& pa
   ASSIGN_OR_RETURN(const TensorView all_out,
                    TensorView::Contiguous(out, DType::kF32,
                                           {max_rows_, spec_.num_heads, spec_.head_size}, device));
-  ASSIGN_OR_RETURN(const TensorView all_lse, TensorView::Contiguous(
-                                                 lse, DType::kF32, {max_rows_, spec_.num_heads},
-                                                 device));
+  ASSIGN_OR_RETURN(const TensorView all_lse,
+                   TensorView::Contiguous(lse, DType::kF32, {max_rows_, spec_.num_heads}, device));
   ASSIGN_OR_RETURN(state.out, RowsOf(all_out, rows.begin, rows.end));
   ASSIGN_OR_RETURN(state.lse, RowsOf(all_lse, rows.begin, rows.end));
   return state;

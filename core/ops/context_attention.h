@@ -41,8 +41,8 @@ struct ContextAttentionOptions {
 
 struct ContextAttentionIo {
   TensorView query;  // [>= rows, num_heads, head_size]
-  TensorView key;    // [>= rows, num_kv_heads, head_size], spec.dtype, of the strides at creation; with
-                     // PCP the all-gathered rows of all ranks, rank-major
+  TensorView key;    // [>= rows, num_kv_heads, head_size], spec.dtype, of the strides at creation;
+                   // with PCP the all-gathered rows of all ranks, rank-major
   TensorView value;
   TensorView out;     // [>= rows, num_heads, head_size], spec.output_dtype()
   TensorView lse;     // f32 [>= rows, num_heads], without the sink; or not given
@@ -106,8 +106,7 @@ class ContextAttention {
                                        const StepLimits& limits, int64_t max_rows);
   static std::vector<RowRun> NamedRows(const Plan& plan);
   absl::StatusOr<State> StateOf(const Part& part, const RowRun& rows) const;
-  absl::Status CheckChunk(const Queue& queue, const ContextAttentionIo& io,
-                          int64_t key_rows) const;
+  absl::Status CheckChunk(const Queue& queue, const ContextAttentionIo& io, int64_t key_rows) const;
   absl::Status CheckAll(const Queue& queue, const ContextAttentionIo& io, int64_t rows,
                         int64_t key_rows) const;
   absl::Status AttendPart(Queue& queue, const Part& part, const TensorView& query,

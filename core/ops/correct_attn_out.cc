@@ -24,9 +24,8 @@ absl::StatusOr<TensorView> DropAxis(const TensorView& view, int dropped) {
 absl::StatusOr<TensorView> Output(std::string_view name, const TensorView& view) {
   if (view.rank() == 3) return view;
   if (view.rank() == 4 && view.extent(1) == 1) return DropAxis(view, 1);
-  return absl::InvalidArgumentError(absl::StrCat("correct_attn_out: ", name, " is ",
-                                                 view.ToString(),
-                                                 ", must be [B, H, D] or [B, 1, H, D]"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "correct_attn_out: ", name, " is ", view.ToString(), ", must be [B, H, D] or [B, 1, H, D]"));
 }
 
 // [N, B, H] of [N, B, H], [N, B, H, 1] or [N, 1, B, H].
@@ -38,9 +37,9 @@ absl::StatusOr<TensorView> Lses(const TensorView& view, int64_t rows, int64_t he
     if (view.extent(1) == 1 && view.extent(2) == rows && view.extent(3) == heads)
       return DropAxis(view, 1);
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "correct_attn_out: lses is ", view.ToString(), ", must be [N, ", rows, ", ", heads, "], [N, ",
-      rows, ", ", heads, ", 1] or [N, 1, ", rows, ", ", heads, "]"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("correct_attn_out: lses is ", view.ToString(), ", must be [N, ", rows, ", ",
+                   heads, "], [N, ", rows, ", ", heads, ", 1] or [N, 1, ", rows, ", ", heads, "]"));
 }
 
 }  // namespace

@@ -24,8 +24,8 @@ struct CorrectAttnOutOptions {
 //   out   [B, H, D], or [B, 1, H, D]: f32, f16 or bf16, any strides
 //   lses  f32 [N, B, H], or [N, B, H, 1], or [N, 1, B, H], any strides
 //   lse   f32 [B, H], any strides
-// Where both readings of a four-dimensional `lses` fit, the shape of `out` decides; if that does not
-// either, they are the same numbers. INVALID_ARGUMENT: any other shape; the errors of
+// Where both readings of a four-dimensional `lses` fit, the shape of `out` decides; if that does
+// not either, they are the same numbers. INVALID_ARGUMENT: any other shape; the errors of
 // Queue::CorrectAttnOut.
 absl::Status CorrectAttnOut(Queue& queue, const TensorView& out, const TensorView& lses,
                             int64_t cp_rank, const TensorView& lse,

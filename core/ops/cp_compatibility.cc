@@ -43,7 +43,8 @@ absl::StatusOr<int64_t> SpannedTpRanks(const CpConfig& config) {
   if (dcp == 1 || dcp == pcp) return 1;
   if (CheckedMul(tp, pcp) == dcp) return tp;
   return Invalid("decode_context_parallel_size is ", dcp, ", with prefill_context_parallel_size ",
-                 pcp, " and tensor_parallel_size ", tp, " it must be 1, ", pcp, " or their product");
+                 pcp, " and tensor_parallel_size ", tp, " it must be 1, ", pcp,
+                 " or their product");
 }
 
 }  // namespace
@@ -91,7 +92,8 @@ absl::Status CheckAttentionCpCompatibility(const CpConfig& config,
     }
     if (dcp > 1 && !layer.impl->can_return_lse_for_decode) {
       return refuse("does not return the softmax LSE of decodes, which decode context parallelism ",
-                    "of ", dcp, " needs; choose another implementation or set "
+                    "of ", dcp,
+                    " needs; choose another implementation or set "
                     "decode_context_parallel_size to 1");
     }
     if (pcp > 1 && !layer.impl->supports_pcp) {

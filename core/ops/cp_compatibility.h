@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // CheckAttentionCpCompatibility: whether the attention layers of a model can run under context
-// parallelism as it is configured (seed 004, check_attention_cp_compatibility; docs/pcp_spec.md, 7).
+// parallelism as it is configured (seed 004, check_attention_cp_compatibility; docs/pcp_spec.md,
+// 7).
 #ifndef WEFT_CORE_OPS_CP_COMPATIBILITY_H_
 #define WEFT_CORE_OPS_CP_COMPATIBILITY_H_
 
@@ -47,7 +48,8 @@ int64_t EffectiveInterleave(const CpConfig& config);
 // The rules of the configuration alone, in this order; INVALID_ARGUMENT names the numbers.
 //   sizes >= 1
 //   pcp == 1: tp is a multiple of dcp; pcp > 1: dcp is 1, pcp or tp * pcp
-//   attention with KV heads whose DCP group spans t > 1 tensor-parallel ranks: these must hold the same
+//   attention with KV heads whose DCP group spans t > 1 tensor-parallel ranks: these must hold the
+//   same
 //     KV heads, so tp > num_kv_heads and t <= tp / num_kv_heads. (A group of dcp == pcp spans none:
 //     vLLM's rule refused it wrongly, vllm#51429.)
 //   dcp > 1: interleave <= block_size, and divides it

@@ -87,7 +87,8 @@ TEST(CpCompatibilityTest, FirstLayerThatFailsIsNamedAndLayersWithoutImplAreSkipp
                                                 {"second", second},
                                                 {"third", third}};
   const absl::Status status = CheckAttentionCpCompatibility(Config(2, 1, 2), layers);
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("second: SecondImpl"), Not(HasSubstr("ThirdImpl"))));
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("second: SecondImpl"), Not(HasSubstr("ThirdImpl"))));
   const std::vector<CpAttentionLayer> none = {{"embedding", std::nullopt}};
   EXPECT_TRUE(CheckAttentionCpCompatibility(Config(2, 1, 2), none).ok());
 }

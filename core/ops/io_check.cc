@@ -14,8 +14,8 @@ absl::Status CheckQueryAndOut(std::string_view op, const Queue& queue, const Att
   const auto named = [op](std::string_view name) { return absl::StrCat(op, ": ", name); };
   if (cache.segments().empty() && rows == 0) return absl::OkStatus();
   RETURN_IF_ERROR(check.Cache(named("cache"), cache));
-  RETURN_IF_ERROR(check.Rows(named("query"), query, spec.query_dtype(), rows, spec.num_heads,
-                             spec.head_size));
+  RETURN_IF_ERROR(
+      check.Rows(named("query"), query, spec.query_dtype(), rows, spec.num_heads, spec.head_size));
   RETURN_IF_ERROR(
       check.Rows(named("out"), out, spec.output_dtype(), rows, spec.num_heads, spec.head_size));
   RETURN_IF_ERROR(CheckDisjoint(named("out"), out, "query", query));

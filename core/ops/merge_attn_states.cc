@@ -13,8 +13,8 @@ namespace {
 absl::StatusOr<TensorView> Transposed(std::string_view name, const TensorView& lse) {
   if (lse.rank() != 2) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "merge_attn_states: ", name, " is ", lse.given() ? lse.ToString() : std::string("not given"),
-        ", must be f32[heads, tokens]"));
+        "merge_attn_states: ", name, " is ",
+        lse.given() ? lse.ToString() : std::string("not given"), ", must be f32[heads, tokens]"));
   }
   return TensorView::Create(lse.address(), lse.dtype(), {lse.extent(1), lse.extent(0)},
                             {lse.stride(1), lse.stride(0)}, lse.device());

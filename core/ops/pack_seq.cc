@@ -75,13 +75,12 @@ absl::Status Gather(std::string_view op, Queue& queue, const SeqIndex& scratch,
                     const TensorView& destination, int64_t row_elements, float fill) {
   const auto rows = static_cast<int64_t>(index.size());
   if (rows > scratch.max_rows()) {
-    return absl::ResourceExhaustedError(absl::StrCat(op, ": the result has ", rows,
-                                                     " rows, the index has room for ",
-                                                     scratch.max_rows()));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        op, ": the result has ", rows, " rows, the index has room for ", scratch.max_rows()));
   }
   if (scratch.device() != queue.device()) {
-    return Invalid(op, "the index lies on ", ToString(scratch.device()),
-                   ", the queue's device is ", ToString(queue.device()));
+    return Invalid(op, "the index lies on ", ToString(scratch.device()), ", the queue's device is ",
+                   ToString(queue.device()));
   }
   if (rows == 0 || row_elements == 0) return absl::OkStatus();
   const auto flat = [&](const TensorView& view, int64_t count) {
@@ -92,8 +91,8 @@ absl::Status Gather(std::string_view op, Queue& queue, const SeqIndex& scratch,
   args.fill = fill;
   ASSIGN_OR_RETURN(args.source, flat(source, source.num_elements() / row_elements));
   ASSIGN_OR_RETURN(args.destination, flat(destination, rows));
-  ASSIGN_OR_RETURN(args.index, TensorView::Contiguous(scratch.address(), DType::kI64, {rows},
-                                                      scratch.device()));
+  ASSIGN_OR_RETURN(
+      args.index, TensorView::Contiguous(scratch.address(), DType::kI64, {rows}, scratch.device()));
   RETURN_IF_ERROR(queue.CopyFromHost(
       scratch.address(),
       absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(index.data()), index.size() * 8)));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // PackSeq and UnpackSeq: sequences of different lengths, one after the other, to and from a batch
-// of equal lengths (seeds 000 and 001, pack_seq_triton and unpack_seq_triton; docs/pcp_spec.md, 13).
-// Index maps over Queue::GatherRows: a row is moved bit by bit, whatever its dtype.
+// of equal lengths (seeds 000 and 001, pack_seq_triton and unpack_seq_triton; docs/pcp_spec.md,
+// 13). Index maps over Queue::GatherRows: a row is moved bit by bit, whatever its dtype.
 //
 //   ASSIGN_OR_RETURN(SeqIndex index, SeqIndex::Create(*backend, /*max_rows=*/B * Lmax));
 //   RETURN_IF_ERROR(PackSeq(*queue, index, x, lengths, -INFINITY, packed));
@@ -37,13 +37,13 @@ class SeqIndex {
   std::unique_ptr<Buffer> buffer_;
 };
 
-// packed[b, t] = x[start(b) + t] for t < lengths[b], every element `pad_value` elsewhere; start(b) is
-// the sum of the lengths before b.
+// packed[b, t] = x[start(b) + t] for t < lengths[b], every element `pad_value` elsewhere; start(b)
+// is the sum of the lengths before b.
 //
 // x [N, ...] and packed [B, Lmax, ...]: contiguous, the same dtype (any) and trailing extents, at
 // least one; rows of x behind the last sequence are not looked at. `pad_value` is converted to the
-// dtype; of integers it must be one that the dtype holds. Lengths stay on the host. Records a copy of
-// the index and one gather; never allocates device memory, never waits.
+// dtype; of integers it must be one that the dtype holds. Lengths stay on the host. Records a copy
+// of the index and one gather; never allocates device memory, never waits.
 //
 // INVALID_ARGUMENT: no sequences; a negative length, one longer than Lmax, or one that reaches
 // behind x (each with its number); shapes; a pad value that an integer dtype cannot hold.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// PagedDecode: one new row of each sequence over a paged cache (seed 003, kernel_paged_attention_2d,
-// and its partitioned form). Any layout, the 5-D key and 4-D value one too; any block size.
+// PagedDecode: one new row of each sequence over a paged cache (seed 003,
+// kernel_paged_attention_2d, and its partitioned form). Any layout, the 5-D key and 4-D value one
+// too; any block size.
 #ifndef WEFT_CORE_OPS_PAGED_DECODE_H_
 #define WEFT_CORE_OPS_PAGED_DECODE_H_
 

@@ -43,11 +43,10 @@ TEST_F(PackSeqTest, ExampleOfTheSpecification) {
     const SeqIndex index = *SeqIndex::Create(memory().backend(), 12);
     ASSERT_TRUE(PackSeq(queue(), index, x, lengths, -kInf, packed).ok());
     ASSERT_TRUE(UnpackSeq(queue(), index, packed, lengths, back).ok());
-    EXPECT_THAT(memory().Download(packed),
-                ElementsAre(0, 1, 10, 11, -kInf, -kInf,                     //
-                            -kInf, -kInf, -kInf, -kInf, -kInf, -kInf,       //
-                            20, 21, 30, 31, 40, 41,                         //
-                            50, 51, -kInf, -kInf, -kInf, -kInf));
+    EXPECT_THAT(memory().Download(packed), ElementsAre(0, 1, 10, 11, -kInf, -kInf,                //
+                                                       -kInf, -kInf, -kInf, -kInf, -kInf, -kInf,  //
+                                                       20, 21, 30, 31, 40, 41,                    //
+                                                       50, 51, -kInf, -kInf, -kInf, -kInf));
     EXPECT_EQ(memory().Download(back), rows);
   }
 }
@@ -238,7 +237,8 @@ TEST_F(MergeAttnStatesTest, LsesOfHeadsByTokens) {
   const std::vector<float> got = memory().Download(out), got_lse = memory().Download(lse);
   for (int64_t h = 0; h < kH; ++h) {
     for (int64_t t = 0; t < kT; ++t) {
-      const double wa = std::exp(double{a_lse[h * kT + t]}), wb = std::exp(double{b_lse[h * kT + t]});
+      const double wa = std::exp(double{a_lse[h * kT + t]}),
+                   wb = std::exp(double{b_lse[h * kT + t]});
       const double expected = wa + wb == 0 ? 0 : (wa + 3 * wb) / (wa + wb);
       EXPECT_NEAR(got[(t * kH + h) * kD + 5], expected, 1e-5) << h << " " << t;
       if (wa + wb == 0) {

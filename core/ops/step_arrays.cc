@@ -110,8 +110,7 @@ absl::StatusOr<AttentionMetadata> BuildStepMetadata(std::string_view op, const S
     request.num_new_tokens = arrays.query_start_loc[i + 1] - arrays.query_start_loc[i];
     request.num_computed_tokens = arrays.seq_lens[i] - request.num_new_tokens;
     request.kind = KindOf(rule, request.num_new_tokens);
-    ASSIGN_OR_RETURN(request.block_ids,
-                     BlockIds(op, arrays, cache, i, window, translated[i]));
+    ASSIGN_OR_RETURN(request.block_ids, BlockIds(op, arrays, cache, i, window, translated[i]));
     batch.requests.push_back(request);
   }
   MetadataOptions options;
@@ -126,12 +125,11 @@ absl::StatusOr<AttentionMetadata> BuildStepMetadata(std::string_view op, const S
 
 absl::StatusOr<StepLimits> StepLimitsOf(std::string_view op, const AttentionSpec& spec,
                                         const KvCacheLayout& layout, const OpLimits& limits) {
-  for (const auto& [name, value, least] :
-       {std::tuple("max_rows", limits.max_rows, 1),
-        std::tuple("max_decode_rows", limits.max_decode_rows, 0),
-        std::tuple("max_requests", limits.max_requests, 1),
-        std::tuple("max_seq_len", limits.max_seq_len, 1),
-        std::tuple("world_size", limits.world_size, 1)}) {
+  for (const auto& [name, value, least] : {std::tuple("max_rows", limits.max_rows, 1),
+                                           std::tuple("max_decode_rows", limits.max_decode_rows, 0),
+                                           std::tuple("max_requests", limits.max_requests, 1),
+                                           std::tuple("max_seq_len", limits.max_seq_len, 1),
+                                           std::tuple("world_size", limits.world_size, 1)}) {
     if (value < least) {
       return absl::InvalidArgumentError(
           absl::StrCat(op, ": ", name, " is ", value, ", must be >= ", least));

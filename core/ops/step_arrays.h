@@ -25,8 +25,8 @@ struct StepArrays {
   absl::Span<const int32_t> query_start_loc;
   // [R]: keys of each request, its new tokens included.
   absl::Span<const int32_t> seq_lens;
-  // [R, block_table_width], row-major: block ids. Entries behind a request's last used block are not
-  // looked at; with a window, nor are those before it.
+  // [R, block_table_width], row-major: block ids. Entries behind a request's last used block are
+  // not looked at; with a window, nor are those before it.
   absl::Span<const int32_t> block_table;
   // Or in place of it, the byte addresses of the blocks' keys (seed 003, is_block_table_ptr).
   absl::Span<const uint64_t> block_addresses;

@@ -34,8 +34,7 @@ absl::StatusOr<std::array<int64_t, 5>> TritonAttentionTraits::KvCacheShape(int64
   }
   if (block_size % kBlockSizeMultiple != 0) {
     return absl::InvalidArgumentError(absl::StrCat(kName, ": block size is ", block_size,
-                                                   ", must be a multiple of ",
-                                                   kBlockSizeMultiple));
+                                                   ", must be a multiple of ", kBlockSizeMultiple));
   }
   return std::array<int64_t, 5>{num_blocks, 2, block_size, num_kv_heads, head_size};
 }

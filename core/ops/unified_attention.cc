@@ -36,9 +36,8 @@ absl::StatusOr<std::unique_ptr<UnifiedAttention>> UnifiedAttention::Create(
 
 absl::Status UnifiedAttention::Update(Queue& queue, const StepArrays& arrays,
                                       const KvCacheView& cache) {
-  ASSIGN_OR_RETURN(
-      const AttentionMetadata metadata,
-      BuildStepMetadata(kOp, arrays, cache, RuleOf(mode_), layer_.spec().window));
+  ASSIGN_OR_RETURN(const AttentionMetadata metadata,
+                   BuildStepMetadata(kOp, arrays, cache, RuleOf(mode_), layer_.spec().window));
   ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan, layer_.MakePlan(metadata));
   return step_->Update(queue, std::move(plan));
 }
@@ -55,7 +54,8 @@ absl::Status UnifiedAttention::Attend(Queue& queue, const UnifiedAttentionIo& io
 absl::Status UnifiedAttention::Run(Queue& queue, const StepArrays& arrays,
                                    const UnifiedAttentionIo& io) {
   const int64_t rows = arrays.query_start_loc.empty() ? 0 : arrays.query_start_loc.back();
-  RETURN_IF_ERROR(CheckQueryAndOut(kOp, queue, layer_.spec(), rows, io.q, io.out, io.lse, io.cache));
+  RETURN_IF_ERROR(
+      CheckQueryAndOut(kOp, queue, layer_.spec(), rows, io.q, io.out, io.lse, io.cache));
   RETURN_IF_ERROR(Update(queue, arrays, io.cache));
   return Attend(queue, io);
 }

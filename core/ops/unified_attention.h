@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// UnifiedAttention: causal attention of a mixed batch over a paged cache that holds all keys, the new
-// ones too (seed 002, unified_attention). What the seed passes in each call and what stays the same
-// for a layer (scale, softcap, window, ALiBi slopes, sinks, k/v scales, fused fp8 output) is in
-// the spec.
+// UnifiedAttention: causal attention of a mixed batch over a paged cache that holds all keys, the
+// new ones too (seed 002, unified_attention). What the seed passes in each call and what stays the
+// same for a layer (scale, softcap, window, ALiBi slopes, sinks, k/v scales, fused fp8 output) is
+// in the spec.
 //
 //   ASSIGN_OR_RETURN(auto attention, UnifiedAttention::Create(backend, spec, layout, limits));
 //   RETURN_IF_ERROR(attention->Run(*queue, arrays, io));

@@ -24,8 +24,8 @@ float Normaliser(AttentionParams p, uint head, uint kv_head, float maximum, floa
   if (p.sinks == 0) return unit / total;
   const float sink = RefFloat(p.sinks + head * uint64_t(4)).x;
   const float larger = max(maximum, sink);
-  const float keep = larger == maximum ? 1.0 : exp2((maximum - larger) * 1.44269504088896340736);
-  const float add = exp2((sink - larger) * 1.44269504088896340736);
+  const float keep = larger == maximum ? 1.0 : exp2((maximum - larger) * kLog2E);
+  const float add = exp2((sink - larger) * kLog2E);
   precise float divisor = fma(total, keep, add);
   return unit * keep / divisor;
 }

@@ -16,6 +16,8 @@
 
 #define UNROLL [[unroll]]
 
+const float kLog2E = 1.44269504088896340736;
+
 // The address of the parameter block, a struct of vulkan/ops/params.h.
 layout(push_constant, scalar) uniform Push { uint64_t params; } push;
 
