@@ -58,6 +58,21 @@ absl::Status CheckRequest(const Request& request, size_t index, int64_t block_si
   return absl::OkStatus();
 }
 
+absl::Status CheckPrefix(const RequestBatch& batch, int64_t prefix) {
+  if (prefix < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("common prefix of ", prefix, " tokens"));
+  }
+  for (size_t i = 0; prefix > 0 && i < batch.requests.size(); ++i) {
+    const int64_t computed = batch.requests[i].num_computed_tokens;
+    if (computed < prefix) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("request ", i, ": ", computed,
+                       " computed tokens, fewer than the common prefix of ", prefix));
+    }
+  }
+  return absl::OkStatus();
+}
+
 int64_t SlotOf(const Request& request, int64_t position, int64_t block_size, const DcpShard& dcp) {
   if (!dcp.Owns(position)) return -1;
   const int64_t local = dcp.LocalIndex(position);
@@ -145,6 +160,7 @@ absl::StatusOr<AttentionMetadata> AttentionMetadataBuilder::Build(
     metadata.max_query_len_ = std::max(metadata.max_query_len_, request.num_new_tokens);
     metadata.max_seq_len_ = std::max(metadata.max_seq_len_, seq_len);
   }
+  RETURN_IF_ERROR(CheckPrefix(batch, options.common_prefix_len));
   if (!options.fast) RETURN_IF_ERROR(CheckWrites(batch, block_size));
 
   const int64_t requests = metadata.num_requests();
@@ -173,15 +189,8 @@ absl::StatusOr<AttentionMetadata> AttentionMetadataBuilder::Build(
   }
 
   const int64_t prefix = options.common_prefix_len;
-  if (prefix < 0)
-    return absl::InvalidArgumentError(absl::StrCat("common prefix of ", prefix, " tokens"));
   if (prefix > 0) {
     for (int64_t i = 0; i < requests; ++i) {
-      if (metadata.context_lens_[i] < prefix) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("request ", i, ": ", metadata.context_lens_[i],
-                         " computed tokens, fewer than the common prefix of ", prefix));
-      }
       metadata.suffix_kv_lens_.push_back(static_cast<int32_t>(metadata.seq_lens_[i] - prefix));
     }
     metadata.common_prefix_len_ = prefix;

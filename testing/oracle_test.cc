@@ -85,8 +85,8 @@ TEST(OracleTest, TheCallbackFormIsTheDenseForm) {
 }
 
 // One dimension, so that logits and values are the numbers themselves.
-OracleResult AttendScalars(const OracleHead& head, int64_t position,
-                           const std::vector<float>& keys, const std::vector<float>& values) {
+OracleResult AttendScalars(const OracleHead& head, int64_t position, const std::vector<float>& keys,
+                           const std::vector<float>& values) {
   return AttendRow({1.0f}, head, position, static_cast<int64_t>(keys.size()),
                    [&](int64_t i, absl::Span<float> key, absl::Span<float> value) {
                      key[0] = keys[i];
@@ -119,7 +119,7 @@ TEST(OracleTest, AWindowCountsTheRowItself) {
   OracleHead head;
   head.window = 2;
   const std::vector<float> keys(5, 0.0f), values = {1.0f, 2.0f, 4.0f, 8.0f, 16.0f};
-  EXPECT_EQ(AttendScalars(head, 3, keys, values).out[0], 6.0);   // keys 2 and 3
+  EXPECT_EQ(AttendScalars(head, 3, keys, values).out[0], 6.0);  // keys 2 and 3
   EXPECT_EQ(AttendScalars(head, 0, keys, values).out[0], 1.0);
   EXPECT_EQ(AttendScalars(head, 5, keys, values).out[0], 16.0);  // 4 is the last there is
   EXPECT_EQ(AttendScalars(head, 6, keys, values).lse, -std::numeric_limits<double>::infinity());

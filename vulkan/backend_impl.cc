@@ -76,7 +76,7 @@ absl::StatusOr<std::shared_ptr<VulkanBackend>> VulkanBackend::Create(DeviceInfo 
                                                                      const StreamOptions& options) {
   std::shared_ptr<VulkanBackend> backend(
       new VulkanBackend(std::move(info), std::move(device), options));
-  ASSIGN_OR_RETURN(backend->copy_kernels_, PrepareCopyKernels(*backend->vulkan_device_));
+  ASSIGN_OR_RETURN(backend->operation_kernels_, PrepareOperationKernels(*backend->vulkan_device_));
   return backend;
 }
 
@@ -121,7 +121,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> VulkanBackend::Import(VkBuffer handle, i
 absl::StatusOr<std::unique_ptr<Queue>> VulkanBackend::CreateQueue() {
   ASSIGN_OR_RETURN(std::unique_ptr<CommandStream> stream,
                    CommandStream::Create(*vulkan_device_, allocations(), options_));
-  return std::make_unique<VulkanQueue>(shared_from_this(), *copy_kernels_, std::move(stream));
+  return std::make_unique<VulkanQueue>(shared_from_this(), *operation_kernels_, std::move(stream));
 }
 
 absl::StatusOr<std::shared_ptr<const PreparedAttention>> VulkanBackend::Prepare(

@@ -43,7 +43,7 @@ class VulkanBackend final : public Backend {
   friend class VulkanBuffer;
 
   std::unique_ptr<Device> vulkan_device_;
-  std::unique_ptr<CopyKernels> copy_kernels_;
+  std::unique_ptr<OperationKernels> operation_kernels_;
   StreamOptions options_;
 };
 

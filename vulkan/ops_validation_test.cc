@@ -4,6 +4,7 @@
 // and one prefill over a cache of two segments.
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -58,6 +59,26 @@ absl::Status RunGather(Queue& queue, Arena& arena, const TensorView& source) {
   return queue.GatherRows(gather);
 }
 
+// The operations on finished rows, of one partial state merged with itself.
+absl::Status RunOthers(Queue& queue, Arena& arena, const AttentionIo& io) {
+  MergeStatesArgs merge;
+  merge.a = merge.b = merge.out = io.out;
+  merge.a_lse = merge.b_lse = io.lse;
+  RETURN_IF_ERROR(queue.MergeStates(merge));
+  CorrectAttnOutArgs correct;
+  correct.out = correct.corrected = io.out;
+  ASSIGN_OR_RETURN(correct.lses,
+                   TensorView::Contiguous(io.lse.address(), DType::kF32,
+                                          {1, io.lse.extent(0), io.lse.extent(1)}, queue.device()));
+  RETURN_IF_ERROR(queue.CorrectAttnOut(correct));
+  QuantizeFp8Args quantize;
+  quantize.source = io.out;
+  ASSIGN_OR_RETURN(quantize.destination,
+                   arena.Rows(DType::kF8E4M3, io.out.extent(0), io.out.extent(1)));
+  quantize.scale = 0.3f;
+  return queue.QuantizeFp8(quantize);
+}
+
 absl::StatusOr<KvCacheView> MakeCache(Queue& queue, Arena& arena, const KvCacheLayout& layout) {
   const int64_t segment_bytes = kBlocks / 2 * layout.bytes_per_block();
   std::vector<KvSegment> segments(2);
@@ -72,13 +93,14 @@ absl::StatusOr<KvCacheView> MakeCache(Queue& queue, Arena& arena, const KvCacheL
 }
 
 // Queries, keys and values of 0.
-absl::StatusOr<AttentionIo> MakeIo(Queue& queue, Arena& arena, const KvCacheLayout& layout) {
+absl::StatusOr<AttentionIo> MakeIo(Queue& queue, Arena& arena, const KvCacheLayout& layout,
+                                   DType dtype) {
   AttentionIo io;
   ASSIGN_OR_RETURN(io.cache, MakeCache(queue, arena, layout));
-  ASSIGN_OR_RETURN(io.query, arena.Rows(layout.dtype(), 41, kHeads));
-  ASSIGN_OR_RETURN(io.key, arena.Rows(layout.dtype(), 41, kKvHeads));
-  ASSIGN_OR_RETURN(io.value, arena.Rows(layout.dtype(), 41, kKvHeads));
-  ASSIGN_OR_RETURN(io.out, arena.Rows(layout.dtype(), 41, kHeads));
+  ASSIGN_OR_RETURN(io.query, arena.Rows(dtype, 41, kHeads));
+  ASSIGN_OR_RETURN(io.key, arena.Rows(dtype, 41, kKvHeads));
+  ASSIGN_OR_RETURN(io.value, arena.Rows(dtype, 41, kKvHeads));
+  ASSIGN_OR_RETURN(io.out, arena.Rows(dtype, 41, kHeads));
   ASSIGN_OR_RETURN(uint64_t lse, arena.Take(41 * kHeads * 4));
   ASSIGN_OR_RETURN(io.lse, TensorView::Contiguous(lse, DType::kF32, {41, kHeads}, queue.device()));
   for (const TensorView& view : {io.query, io.key, io.value}) {
@@ -87,14 +109,23 @@ absl::StatusOr<AttentionIo> MakeIo(Queue& queue, Arena& arena, const KvCacheLayo
   return io;
 }
 
-absl::Status RunStep(const std::shared_ptr<Backend>& backend, DType dtype) {
+absl::Status RunStep(const std::shared_ptr<Backend>& backend, DType dtype, DType kv_dtype) {
   AttentionSpec spec;
   spec.num_heads = kHeads;
   spec.num_kv_heads = kKvHeads;
   spec.head_size = kHeadSize;
-  spec.dtype = spec.kv_dtype = dtype;
+  spec.dtype = dtype;
+  spec.kv_dtype = kv_dtype;
+  if (IsFp8(kv_dtype)) {
+    // All that changes nothing of the log-sum-exp of equal keys.
+    spec.k_scales = spec.v_scales = {0.5f};
+    spec.softcap = 30.0f;
+    spec.window = 4096;
+    spec.alibi_slopes = std::vector<float>(kHeads, 0.0f);
+    spec.sinks = std::vector<float>(kHeads, 1.0f);
+  }
   ASSIGN_OR_RETURN(KvCacheLayout layout,
-                   KvCacheLayout::Nhd(dtype, kBlockSize, kKvHeads, kHeadSize));
+                   KvCacheLayout::Nhd(kv_dtype, kBlockSize, kKvHeads, kHeadSize));
   ASSIGN_OR_RETURN(AttentionLayer layer, AttentionLayer::Create(backend, spec, layout));
   Arena arena(*backend);
   ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, backend->CreateQueue());
@@ -111,12 +142,13 @@ absl::Status RunStep(const std::shared_ptr<Backend>& backend, DType dtype) {
   ASSIGN_OR_RETURN(StepLimits limits, StepLimits::For(spec, layout, 1, 64, 2, 1024, 4));
   ASSIGN_OR_RETURN(std::unique_ptr<StepBuffers> step, StepBuffers::Create(backend, limits));
 
-  ASSIGN_OR_RETURN(AttentionIo io, MakeIo(*queue, arena, layout));
+  ASSIGN_OR_RETURN(AttentionIo io, MakeIo(*queue, arena, layout, dtype));
   ASSIGN_OR_RETURN(const int64_t pipelines, PipelineCount(*backend));
   for (int round = 0; round < 2; ++round) {
     RETURN_IF_ERROR(step->Update(*queue, plan));
     RETURN_IF_ERROR(layer.Forward(*queue, *step, io));
     RETURN_IF_ERROR(RunGather(*queue, arena, io.out));
+    RETURN_IF_ERROR(RunOthers(*queue, arena, io));
   }
   std::vector<float> lses(41 * kHeads);
   RETURN_IF_ERROR(queue->CopyToHost(
@@ -138,9 +170,11 @@ TEST(OpsValidationTest, LayerIsSilentOverEveryOperation) {
   ASSERT_TRUE(RegisterVulkanBackend(registry, options).ok());
   absl::StatusOr<std::shared_ptr<Backend>> backend = registry.Create("vulkan");
   WEFT_SKIP_WITHOUT_DEVICE(backend.status());
-  for (DType dtype : {DType::kF16, DType::kBF16, DType::kF32}) {
-    absl::Status status = RunStep(*backend, dtype);
-    EXPECT_TRUE(status.ok()) << Name(dtype) << ": " << status;
+  for (const auto& [dtype, kv_dtype] :
+       {std::pair(DType::kF16, DType::kF16), std::pair(DType::kBF16, DType::kBF16),
+        std::pair(DType::kF32, DType::kF32), std::pair(DType::kBF16, DType::kF8E4M3)}) {
+    absl::Status status = RunStep(*backend, dtype, kv_dtype);
+    EXPECT_TRUE(status.ok()) << Name(dtype) << " over " << Name(kv_dtype) << ": " << status;
   }
   EXPECT_EQ(ValidationMessageCount(), 0) << absl::StrJoin(ValidationMessages(), "\n");
 }

@@ -33,7 +33,7 @@ absl::Status VulkanQueue::DoFill(uint64_t destination, int64_t bytes, uint32_t p
 
 absl::Status VulkanQueue::DoReshapeAndCache(const ReshapeAndCacheArgs& args) {
   return Record(OpKind::kReshapeAndCache,
-                [&] { return RecordReshapeAndCache(*stream_, copy_kernels_, args); });
+                [&] { return RecordReshapeAndCache(*stream_, operation_kernels_, args); });
 }
 
 absl::Status VulkanQueue::DoAttention(const AttentionArgs& args) {
@@ -44,19 +44,22 @@ absl::Status VulkanQueue::DoAttention(const AttentionArgs& args) {
 
 absl::Status VulkanQueue::DoGatherRows(const GatherRowsArgs& args) {
   return Record(OpKind::kGatherRows,
-                [&] { return RecordGatherRows(*stream_, copy_kernels_, args); });
+                [&] { return RecordGatherRows(*stream_, operation_kernels_, args); });
 }
 
-absl::Status VulkanQueue::DoMergeStates(const MergeStatesArgs&) {
-  return absl::UnimplementedError("merge_states: not built yet on vulkan");
+absl::Status VulkanQueue::DoMergeStates(const MergeStatesArgs& args) {
+  return Record(OpKind::kMergeStates,
+                [&] { return RecordMergeStates(*stream_, operation_kernels_, args); });
 }
 
-absl::Status VulkanQueue::DoCorrectAttnOut(const CorrectAttnOutArgs&) {
-  return absl::UnimplementedError("correct_attn_out: not built yet on vulkan");
+absl::Status VulkanQueue::DoCorrectAttnOut(const CorrectAttnOutArgs& args) {
+  return Record(OpKind::kCorrectAttnOut,
+                [&] { return RecordCorrectAttnOut(*stream_, operation_kernels_, args); });
 }
 
-absl::Status VulkanQueue::DoQuantizeFp8(const QuantizeFp8Args&) {
-  return absl::UnimplementedError("quantize_fp8: not built yet on vulkan");
+absl::Status VulkanQueue::DoQuantizeFp8(const QuantizeFp8Args& args) {
+  return Record(OpKind::kQuantizeFp8,
+                [&] { return RecordQuantizeFp8(*stream_, operation_kernels_, args); });
 }
 
 }  // namespace weft::vulkan

@@ -20,12 +20,12 @@ namespace weft::vulkan {
 
 class VulkanQueue final : public Queue {
  public:
-  // `copy_kernels` belongs to the backend, which the queue keeps alive.
-  VulkanQueue(std::shared_ptr<Backend> backend, const CopyKernels& copy_kernels,
+  // `operation_kernels` belongs to the backend, which the queue keeps alive.
+  VulkanQueue(std::shared_ptr<Backend> backend, const OperationKernels& operation_kernels,
               std::unique_ptr<CommandStream> stream)
       : Queue(backend->device(), &backend->allocations()),
         backend_(std::move(backend)),
-        copy_kernels_(copy_kernels),
+        operation_kernels_(operation_kernels),
         stream_(std::move(stream)) {}
 
   absl::Status Submit() override { return stream_->Submit(); }
@@ -53,7 +53,7 @@ class VulkanQueue final : public Queue {
   }
 
   std::shared_ptr<Backend> backend_;
-  const CopyKernels& copy_kernels_;
+  const OperationKernels& operation_kernels_;
   std::unique_ptr<CommandStream> stream_;
 };
 

@@ -21,6 +21,7 @@ void MetadataProperty(absl::Span<const uint8_t> bytes);
 void PartitionProperty(absl::Span<const uint8_t> bytes);
 
 // ParseTrace over a file's text: a trace that keeps its promises, or one line that tells why not.
+// A first byte of 0: the rest are the numbers of a Mooncake trace, whose verdict is known.
 void TraceProperty(absl::Span<const uint8_t> bytes);
 
 // SafeTensorsFile::Parse: the first byte says how many of the last bytes are data (255: the rest is

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/replay/trace.h"
 
+#include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "testing/fuzz/fuzz_input.h"
 #include "testing/fuzz/properties.h"
 
 namespace weft::fuzz {
@@ -22,6 +25,42 @@ using replay::kHashBlockTokens;
 using replay::kMaxTraceLength;
 using replay::ParseTrace;
 using replay::TraceRequest;
+
+// One request of Mooncake's format, any numbers.
+struct Line {
+  int64_t timestamp = 0, input = 0, output = 0;
+  std::vector<int64_t> ids;
+};
+using Lines = std::vector<Line>;
+
+Lines ReadLines(FuzzInput& input) {
+  Lines lines(input.Below(6));
+  int64_t last = 0;
+  for (Line& line : lines) {
+    const int64_t step = input.Integer();
+    const bool later = step >= 0 && step < 1000 && last >= 0 && last < int64_t{1} << 53;
+    line.timestamp = later ? last + step : step;
+    last = line.timestamp;
+    line.input = input.Integer();
+    line.output = input.Integer();
+    constexpr int64_t kMostIds = 8;
+    const int64_t needed = line.input < 1 ? 0 : (line.input - 1) / kHashBlockTokens + 1;
+    const uint8_t other = input.Byte();
+    line.ids.resize(other < 200 ? std::min(needed, kMostIds) : other % kMostIds);
+    for (int64_t& id : line.ids) id = input.Integer();
+  }
+  return lines;
+}
+
+std::string Text(const Lines& lines) {
+  std::string text;
+  for (const Line& line : lines) {
+    absl::StrAppend(&text, "{\"timestamp\": ", line.timestamp, ", \"input_length\": ", line.input,
+                    ", \"output_length\": ", line.output, ", \"hash_ids\": [",
+                    absl::StrJoin(line.ids, ", "), "]}\n");
+  }
+  return text;
+}
 
 void CheckMessage(const absl::Status& status) {
   constexpr size_t kLongest = 400;
@@ -63,6 +102,23 @@ std::string Written(const std::vector<TraceRequest>& trace) {
   return text;
 }
 
+// What a trace must be held to, line by line.
+bool IsLegal(const Lines& lines) {
+  int64_t last = 0;
+  for (const Line& line : lines) {
+    if (line.timestamp < last || line.timestamp > int64_t{1} << 53) return false;
+    last = line.timestamp;
+    if (line.input < 1 || line.input > kMaxTraceLength) return false;
+    if (line.output < 1 || line.output > kMaxTraceLength) return false;
+    const int64_t ids = (line.input + kHashBlockTokens - 1) / kHashBlockTokens;
+    if (static_cast<int64_t>(line.ids.size()) != ids) return false;
+    for (int64_t id : line.ids) {
+      if (id < 0) return false;
+    }
+  }
+  return !lines.empty();
+}
+
 void CheckSame(const std::vector<TraceRequest>& a, const absl::StatusOr<std::vector<TraceRequest>>& b) {
   CHECK_OK(b);
   CHECK_EQ(a.size(), b->size());
@@ -77,8 +133,16 @@ void CheckSame(const std::vector<TraceRequest>& a, const absl::StatusOr<std::vec
 }  // namespace
 
 void TraceProperty(absl::Span<const uint8_t> bytes) {
-  const std::string text(bytes.begin(), bytes.end());
+  std::string text(bytes.begin(), bytes.end());
+  std::optional<bool> legal;
+  if (!bytes.empty() && bytes.front() == 0) {  // no file begins so: numbers, and a known verdict
+    FuzzInput input(bytes.subspan(1));
+    const Lines lines = ReadLines(input);
+    text = Text(lines);
+    legal = IsLegal(lines);
+  }
   const absl::StatusOr<std::vector<TraceRequest>> trace = ParseTrace(text, "fuzz");
+  if (legal) CHECK_EQ(trace.ok(), *legal) << trace.status();
   // Windows line ends change nothing, not even the message.
   const auto crlf = ParseTrace(absl::StrReplaceAll(text, {{"\n", "\r\n"}}), "fuzz");
   CHECK_EQ(trace.status(), crlf.status());

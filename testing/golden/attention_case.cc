@@ -79,7 +79,7 @@ absl::Status GoldenAttention::ReadCommon(const SafeTensorsFile& file, std::strin
   block_table_ = Values<int32_t>(table);
   table_width_ = table.shape[1];
   if (query_start_.front() != 0 || query_start_.back() != num_rows() ||
-      !std::is_sorted(query_start_.begin(), query_start_.end())) {
+      !std::is_sorted(query_start_.begin(), query_start_.end()) || seq_lens_.empty()) {
     return absl::DataLossError(absl::StrCat(file.name(), ": ", starts, " runs from ",
                                             query_start_.front(), " to ", query_start_.back(),
                                             ", q has ", num_rows(), " rows"));
@@ -133,28 +133,11 @@ absl::StatusOr<GoldenAttention> GoldenAttention::ReadChunked(const GoldenCase& g
   return c;
 }
 
-absl::StatusOr<AttentionMetadata> GoldenAttention::Metadata(
-    absl::FunctionRef<bool(int64_t request)> decode) const {
-  RequestBatch batch;
-  for (int64_t i = 0; i < num_requests(); ++i) {
-    Request request;
-    request.num_new_tokens = new_tokens(i);
-    request.num_computed_tokens = seq_lens_[i] - new_tokens(i);
-    request.kind = decode(i) ? RequestKind::kDecode : RequestKind::kPrefill;
-    request.block_ids =
-        absl::MakeConstSpan(block_table_)
-            .subspan(static_cast<size_t>(i * table_width_), static_cast<size_t>(table_width_));
-    batch.requests.push_back(request);
-  }
-  MetadataOptions options;
-  options.fast = true;  // nothing is written: blocks may be shared
-  return AttentionMetadataBuilder(layout_, num_blocks_).Build(batch, options);
-}
-
 void GoldenAttention::Fetch(int64_t request, int64_t kv_head, int64_t position,
                             absl::Span<float> key, absl::Span<float> value) const {
   const int64_t computed = seq_lens_[request] - new_tokens(request);
-  if (split_cache_ && !chunked_decode(request) && position >= computed) {
+  const bool fresh = split_cache_ && (context_attention_ || new_tokens(request) > 1);
+  if (fresh && position >= computed) {
     const int64_t row = query_start_[request] + position - computed;
     const int64_t first = (row * spec_.num_kv_heads + kv_head) * spec_.head_size;
     for (int64_t d = 0; d < spec_.head_size; ++d) {

@@ -9,10 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "core/attention_metadata.h"
 #include "core/attention_spec.h"
 #include "core/kv_cache.h"
 #include "testing/compare.h"
@@ -46,12 +44,9 @@ class GoldenAttention {
   int64_t new_tokens(int64_t request) const {
     return query_start_[request + 1] - query_start_[request];
   }
-  // Whether the seed's entry takes the request for a decode: a chunked case's one-row requests,
-  // unless its entry is context attention alone. Their own row they see in the cache.
-  bool chunked_decode(int64_t request) const {
-    return !context_attention_ && new_tokens(request) == 1;
-  }
-  bool has_context(int64_t request) const { return seq_lens_[request] > new_tokens(request); }
+  // The entry of a chunked case is context attention alone: one-row requests see their own row
+  // fresh too, not in the cache.
+  bool context_attention() const { return context_attention_; }
   const std::vector<int32_t>& query_start() const { return query_start_; }
   const std::vector<int32_t>& seq_lens() const { return seq_lens_; }
   const std::vector<int32_t>& block_table() const { return block_table_; }
@@ -64,9 +59,6 @@ class GoldenAttention {
   const SafeTensor& key_cache() const { return key_cache_; }
   const SafeTensor& value_cache() const { return value_cache_; }
   bool split_cache() const { return split_cache_; }
-
-  // Kinds are the caller's: `decode(i)` says whether request i is one.
-  absl::StatusOr<AttentionMetadata> Metadata(absl::FunctionRef<bool(int64_t request)> decode) const;
 
   // First that the oracle agrees with the file's reference; then `answer` against the reference and
   // against the seed's kernel. `note` is put behind the case's name.
@@ -93,7 +85,7 @@ class GoldenAttention {
   KvCacheLayout layout_;
   int64_t num_blocks_ = 0;
   bool split_cache_ = false;
-  bool context_attention_ = false;  // the entry of a chunked case
+  bool context_attention_ = false;
   SafeTensor query_, key_, value_, key_cache_, value_cache_, out_;
   HostTensor reference_, reference_lse_;  // the output before its scale
   std::vector<int32_t> block_table_, query_start_, seq_lens_;

@@ -93,7 +93,10 @@ TEST(GoldenTest, BadArgumentsAreNamed) {
 
 TEST(GoldenTest, BadManifestsAreRefused) {
   EXPECT_EQ(ManifestError(R"({"cases": []})"), "");
-  EXPECT_TRUE(Contains(ManifestError("{"), "needs a JSON object with an array \"cases\""));
+  EXPECT_TRUE(Contains(ManifestError("{"), "JSON")) << ManifestError("{");
+  for (const char* text : {"{}", "[]", R"({"cases": 3})"}) {
+    EXPECT_TRUE(Contains(ManifestError(text), "needs a JSON object with an array \"cases\""));
+  }
   EXPECT_TRUE(Contains(ManifestError(R"({"cases": [3]})"), "case 0 is not an object"));
   EXPECT_TRUE(Contains(ManifestError(R"({"cases": [{"name": "a", "op": "b"}]})"),
                        "case 0 needs a string \"file\""));

@@ -1,30 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention over a paged cache.
+// Attention over a paged cache, by the functions that bear the seeds' names.
+#include <algorithm>
 #include <memory>
-#include <utility>
-#include <vector>
 
-#include "core/attention_layer.h"
+#include "core/ops/chunked_prefill_paged_decode.h"
+#include "core/ops/context_attention.h"
+#include "core/ops/paged_decode.h"
+#include "core/ops/unified_attention.h"
 #include "core/status_macros.h"
-#include "core/step_buffers.h"
+#include "testing/device_io.h"
 #include "testing/golden/attention_case.h"
 #include "testing/golden/golden_data.h"
 #include "testing/golden/judges.h"
 
 namespace weft::testing {
 namespace {
-
-StepLimits LimitsOf(const Plan& plan) {
-  StepLimits limits;
-  limits.max_slots = static_cast<int64_t>(plan.slots().size());
-  limits.max_blocks = static_cast<int64_t>(plan.blocks().size());
-  limits.max_tiles = static_cast<int64_t>(plan.tiles().size());
-  limits.max_decode_rows = static_cast<int64_t>(plan.decode_rows().size());
-  limits.max_decode_splits = static_cast<int64_t>(plan.decode_splits().size());
-  limits.workspace_bytes = plan.workspace_bytes();
-  return limits;
-}
 
 // The tensors of a case on a device, and its results.
 struct DeviceCase {
@@ -66,81 +57,65 @@ absl::StatusOr<AttentionAnswer> DownloadAnswer(const DeviceCase& d) {
   return answer;
 }
 
-// One layer over one cache, and the tables of one plan.
-struct PlannedLayer {
-  AttentionLayer layer;
-  std::unique_ptr<StepBuffers> step;
-};
-
-absl::StatusOr<PlannedLayer> PlanLayer(Backend& backend, Queue& queue, const AttentionSpec& spec,
-                                       const KvCacheLayout& layout,
-                                       const AttentionMetadata& metadata,
-                                       const PlanOptions& options) {
-  ASSIGN_OR_RETURN(AttentionLayer layer,
-                   AttentionLayer::Create(backend.shared_from_this(), spec, layout));
-  ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan, layer.MakePlan(metadata, options));
-  ASSIGN_OR_RETURN(std::unique_ptr<StepBuffers> step,
-                   StepBuffers::Create(backend.shared_from_this(), LimitsOf(*plan)));
-  RETURN_IF_ERROR(step->Update(queue, std::move(plan)));
-  return PlannedLayer{std::move(layer), std::move(step)};
+StepArrays ArraysOf(const GoldenAttention& c) {
+  StepArrays arrays;
+  arrays.query_start_loc = c.query_start();
+  arrays.seq_lens = c.seq_lens();
+  arrays.block_table = c.block_table();
+  arrays.block_table_width = c.table_width();
+  return arrays;
 }
 
-absl::Status JudgeUnifiedOnce(Backend& backend, const GoldenAttention& c, bool decodes) {
-  ASSIGN_OR_RETURN(const AttentionMetadata metadata, c.Metadata([&](int64_t i) {
-    return decodes && c.new_tokens(i) == 1 && c.has_context(i);
-  }));
+OpLimits LimitsOf(const GoldenAttention& c) {
+  OpLimits limits;
+  limits.max_rows = limits.max_decode_rows = c.num_rows();
+  limits.max_requests = c.num_requests();
+  limits.max_seq_len = *std::max_element(c.seq_lens().begin(), c.seq_lens().end());
+  return limits;
+}
+
+absl::Status JudgeUnifiedOnce(Backend& backend, const GoldenAttention& c,
+                              UnifiedAttentionMode mode) {
   ASSIGN_OR_RETURN(const DeviceCase d, UploadCase(backend, c));
-  ASSIGN_OR_RETURN(const PlannedLayer planned,
-                   PlanLayer(backend, *d.queue, c.spec(), c.layout(), metadata, {}));
-  AttentionIo io;
-  io.query = d.query.view;
-  io.out = d.out.view;
-  io.lse = d.lse.view;
-  io.cache = d.cache;
-  RETURN_IF_ERROR(planned.layer.Attend(*d.queue, *planned.step, io));
+  ASSIGN_OR_RETURN(const auto attention,
+                   UnifiedAttention::Create(backend.shared_from_this(), c.spec(), c.layout(),
+                                            LimitsOf(c), mode));
+  const UnifiedAttentionIo io = {d.query.view, d.out.view, d.lse.view, d.cache};
+  RETURN_IF_ERROR(attention->Run(*d.queue, ArraysOf(c), io));
   ASSIGN_OR_RETURN(const AttentionAnswer answer, DownloadAnswer(d));
-  return c.Judge(answer, decodes ? "" : ", all requests as prefills");
+  return c.Judge(answer, mode == UnifiedAttentionMode::k2D ? ", all requests as prefills" : "");
 }
 
-// A partial state of the prefill rows: over the context in the cache, or over the new rows.
-struct Partial {
-  PlannedLayer planned;
-  DeviceTensor out, lse;
-};
+ContextAttentionIo IoOf(const DeviceCase& d) {
+  return {d.query.view, d.key.view, d.value.view, d.out.view, d.lse.view, d.cache};
+}
 
-absl::StatusOr<Partial> AttendPartially(Backend& backend, const GoldenAttention& c,
-                                        const DeviceCase& d, const AttentionMetadata& metadata,
-                                        KeyScope keys) {
-  AttentionSpec spec = c.spec();
-  spec.out_dtype = DType::kF32;
-  spec.out_scale = 1.0f;
-  KvCacheLayout layout = c.layout();
-  AttentionIo io;
-  io.cache = d.cache;
-  if (keys == KeyScope::kNew) {
-    const int64_t heads = spec.num_kv_heads, size = spec.head_size;
-    spec.kv_dtype = spec.dtype;
-    spec.k_scales.clear();
-    spec.v_scales.clear();
-    ASSIGN_OR_RETURN(layout, KvCacheLayout::Rows(spec.dtype, heads, size, heads * size, size,
-                                                 heads * size, size));
-    const KvSegment rows = {d.key.view.address(), d.value.view.address(), c.num_rows()};
-    ASSIGN_OR_RETURN(io.cache, KvCacheView::Create(layout, backend.device(), {rows}));
-  }
-  PlanOptions options;
-  options.keys = keys;
-  options.rows = RowScope::kPrefills;
-  ASSIGN_OR_RETURN(PlannedLayer planned,
-                   PlanLayer(backend, *d.queue, spec, layout, metadata, options));
-  Partial partial = {std::move(planned), {}, {}};
-  ASSIGN_OR_RETURN(partial.out, NewTensor(backend, *d.queue, DType::kF32, c.query().shape));
-  ASSIGN_OR_RETURN(partial.lse,
-                   NewTensor(backend, *d.queue, DType::kF32, {c.num_rows(), c.spec().num_heads}));
-  io.query = d.query.view;
-  io.out = partial.out.view;
-  io.lse = partial.lse.view;
-  RETURN_IF_ERROR(partial.planned.layer.Attend(*d.queue, *partial.planned.step, io));
-  return partial;
+// The seed's one call for both.
+absl::Status RunChunked(Backend& backend, const GoldenAttention& c, const DeviceCase& d) {
+  ASSIGN_OR_RETURN(const auto attention,
+                   ChunkedPrefillPagedDecode::Create(backend.shared_from_this(), c.spec(),
+                                                     c.layout(), LimitsOf(c)));
+  RETURN_IF_ERROR(attention->Run(*d.queue, ArraysOf(c), IoOf(d)));
+  return Finish(*d.queue);
+}
+
+// Its two halves, each under its own name.
+absl::Status RunHalves(Backend& backend, const GoldenAttention& c, const DeviceCase& d) {
+  ContextAttentionOptions options;
+  if (!c.context_attention()) options.rows = RowScope::kPrefills;
+  ASSIGN_OR_RETURN(const auto context,
+                   ContextAttention::Create(backend.shared_from_this(), c.spec(), c.layout(),
+                                            LimitsOf(c), options));
+  RETURN_IF_ERROR(context->Run(*d.queue, ArraysOf(c), IoOf(d)));
+  if (c.context_attention()) return Finish(*d.queue);
+  PagedDecodeOptions decode_options;
+  decode_options.filter_by_query_len = true;
+  decode_options.split = false;
+  ASSIGN_OR_RETURN(const auto decode, PagedDecode::Create(backend.shared_from_this(), c.spec(),
+                                                          c.layout(), LimitsOf(c), decode_options));
+  const PagedDecodeIo io = {d.query.view, d.out.view, d.lse.view, d.cache};
+  RETURN_IF_ERROR(decode->Run(*d.queue, ArraysOf(c), io));
+  return Finish(*d.queue);
 }
 
 }  // namespace
@@ -148,11 +123,9 @@ absl::StatusOr<Partial> AttendPartially(Backend& backend, const GoldenAttention&
 absl::Status JudgeUnified(Backend& backend, const GoldenCase& golden) {
   ASSIGN_OR_RETURN(const SafeTensorsFile file, SafeTensorsFile::Read(golden.path));
   ASSIGN_OR_RETURN(const GoldenAttention c, GoldenAttention::ReadUnified(golden, file));
-  RETURN_IF_ERROR(JudgeUnifiedOnce(backend, c, /*decodes=*/true));
+  RETURN_IF_ERROR(JudgeUnifiedOnce(backend, c, UnifiedAttentionMode::kAuto));
   for (int64_t i = 0; i < c.num_requests(); ++i) {
-    if (c.new_tokens(i) == 1 && c.has_context(i)) {
-      return JudgeUnifiedOnce(backend, c, /*decodes=*/false);
-    }
+    if (c.new_tokens(i) == 1) return JudgeUnifiedOnce(backend, c, UnifiedAttentionMode::k2D);
   }
   return absl::OkStatus();
 }
@@ -160,41 +133,16 @@ absl::Status JudgeUnified(Backend& backend, const GoldenCase& golden) {
 absl::Status JudgeChunked(Backend& backend, const GoldenCase& golden) {
   ASSIGN_OR_RETURN(const SafeTensorsFile file, SafeTensorsFile::Read(golden.path));
   ASSIGN_OR_RETURN(const GoldenAttention c, GoldenAttention::ReadChunked(golden, file));
-  // The seed tells decodes from prefills by their length.
-  ASSIGN_OR_RETURN(const AttentionMetadata metadata,
-                   c.Metadata([&](int64_t i) { return c.chunked_decode(i); }));
+  if (!c.context_attention()) {
+    ASSIGN_OR_RETURN(const DeviceCase d, UploadCase(backend, c));
+    RETURN_IF_ERROR(RunChunked(backend, c, d));
+    ASSIGN_OR_RETURN(const AttentionAnswer answer, DownloadAnswer(d));
+    RETURN_IF_ERROR(c.Judge(answer, ""));
+  }
   ASSIGN_OR_RETURN(const DeviceCase d, UploadCase(backend, c));
-  ASSIGN_OR_RETURN(const Partial context,
-                   AttendPartially(backend, c, d, metadata, KeyScope::kContext));
-  ASSIGN_OR_RETURN(const Partial fresh, AttendPartially(backend, c, d, metadata, KeyScope::kNew));
-  ASSIGN_OR_RETURN(
-      const DeviceTensor sinks,
-      UploadTensor(backend, *d.queue, DType::kF32, {static_cast<int64_t>(c.spec().sinks.size())},
-                   absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(c.spec().sinks.data()),
-                                       c.spec().sinks.size() * sizeof(float))));
-  MergeStatesArgs merge;
-  merge.a = context.out.view;
-  merge.a_lse = context.lse.view;
-  merge.b = fresh.out.view;
-  merge.b_lse = fresh.lse.view;
-  merge.out = d.out.view;
-  merge.lse = d.lse.view;
-  if (!c.spec().sinks.empty()) merge.sinks = sinks.view;
-  merge.out_scale = c.spec().out_scale;
-  RETURN_IF_ERROR(d.queue->MergeStates(merge));
-  // The decodes' rows come after the merge, which has filled them with nothing of worth.
-  PlanOptions options;
-  options.rows = RowScope::kDecodes;
-  ASSIGN_OR_RETURN(const PlannedLayer decodes,
-                   PlanLayer(backend, *d.queue, c.spec(), c.layout(), metadata, options));
-  AttentionIo io;
-  io.query = d.query.view;
-  io.out = d.out.view;
-  io.lse = d.lse.view;
-  io.cache = d.cache;
-  RETURN_IF_ERROR(decodes.layer.Attend(*d.queue, *decodes.step, io));
+  RETURN_IF_ERROR(RunHalves(backend, c, d));
   ASSIGN_OR_RETURN(const AttentionAnswer answer, DownloadAnswer(d));
-  return c.Judge(answer, "");
+  return c.Judge(answer, ", context attention and paged decode apart");
 }
 
 }  // namespace weft::testing

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/ops/correct_attn_out.h"
+#include "core/ops/merge_attn_states.h"
 #include "core/status_macros.h"
 #include "testing/compare.h"
 #include "testing/golden/golden_args.h"
@@ -66,20 +68,18 @@ absl::Status JudgeCorrect(Backend& backend, const GoldenCase& golden) {
                    ReadReference(file, "ref_lse", DType::kF32, lse_shape));
 
   ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, backend.CreateQueue());
-  CorrectAttnOutArgs call;
-  ASSIGN_OR_RETURN(call.rank, args.Integer("rank"));
+  ASSIGN_OR_RETURN(const int64_t rank, args.Integer("rank"));
   ASSIGN_OR_RETURN(const DeviceTensor device_out,
                    UploadTensor(backend, *queue, dtype, out_shape, input.data));
   ASSIGN_OR_RETURN(const DeviceTensor device_lses,
                    UploadTensor(backend, *queue, DType::kF32, lses.shape, lses.data));
   ASSIGN_OR_RETURN(const DeviceTensor corrected, NewTensor(backend, *queue, dtype, out_shape));
   ASSIGN_OR_RETURN(const DeviceTensor lse, NewTensor(backend, *queue, DType::kF32, lse_shape));
-  call.out = device_out.view;
-  call.lses = device_lses.view;
-  call.corrected = corrected.view;
-  call.lse = lse.view;
-  call.base = base2 ? LseBase::k2 : LseBase::kE;
-  RETURN_IF_ERROR(queue->CorrectAttnOut(call));
+  CorrectAttnOutOptions options;
+  options.base = base2 ? LseBase::k2 : LseBase::kE;
+  options.corrected = corrected.view;
+  RETURN_IF_ERROR(
+      CorrectAttnOut(*queue, device_out.view, device_lses.view, rank, lse.view, options));
   ASSIGN_OR_RETURN(const HostTensor out, DownloadTensor(*queue, corrected));
   ASSIGN_OR_RETURN(const HostTensor out_lse, DownloadTensor(*queue, lse));
 
@@ -106,32 +106,20 @@ absl::Status JudgeMerge(Backend& backend, const GoldenCase& golden) {
   // LSEs stand as [heads, tokens].
   const std::vector<int64_t> shape = {rows, heads, size}, lse_shape = {heads, rows};
   ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, backend.CreateQueue());
-  MergeStatesArgs call;
-  std::vector<DeviceTensor> tensors;
-  const auto as_rows = [&](const DeviceTensor& lse) {
-    return TensorView::Create(lse.view.address(), DType::kF32, {rows, heads}, {1, rows},
-                              backend.device());
-  };
-  for (const auto& [name, state, state_lse] :
-       {std::tuple("prefix", &call.a, &call.a_lse), std::tuple("suffix", &call.b, &call.b_lse)}) {
+  DeviceTensor states[2], lses[2];
+  for (int i : {0, 1}) {
+    const std::string name = i == 0 ? "prefix" : "suffix";
     ASSIGN_OR_RETURN(const SafeTensor output,
-                     file.Get(absl::StrCat(name, "_output"), SafeTensorsName(dtype), shape));
-    ASSIGN_OR_RETURN(const SafeTensor lse, file.Get(absl::StrCat(name, "_lse"), "F32", lse_shape));
-    ASSIGN_OR_RETURN(DeviceTensor device_output,
-                     UploadTensor(backend, *queue, dtype, shape, output.data));
-    ASSIGN_OR_RETURN(DeviceTensor device_lse,
-                     UploadTensor(backend, *queue, DType::kF32, lse_shape, lse.data));
-    *state = device_output.view;
-    ASSIGN_OR_RETURN(*state_lse, as_rows(device_lse));
-    tensors.push_back(std::move(device_output));
-    tensors.push_back(std::move(device_lse));
+                     file.Get(name + "_output", SafeTensorsName(dtype), shape));
+    ASSIGN_OR_RETURN(const SafeTensor lse, file.Get(name + "_lse", "F32", lse_shape));
+    ASSIGN_OR_RETURN(states[i], UploadTensor(backend, *queue, dtype, shape, output.data));
+    ASSIGN_OR_RETURN(lses[i], UploadTensor(backend, *queue, DType::kF32, lse_shape, lse.data));
   }
   ASSIGN_OR_RETURN(const DeviceTensor merged, NewTensor(backend, *queue, dtype, shape));
   ASSIGN_OR_RETURN(const DeviceTensor merged_lse,
                    NewTensor(backend, *queue, DType::kF32, lse_shape));
-  call.out = merged.view;
-  ASSIGN_OR_RETURN(call.lse, as_rows(merged_lse));
-  RETURN_IF_ERROR(queue->MergeStates(call));
+  RETURN_IF_ERROR(MergeAttnStates(*queue, merged.view, states[0].view, lses[0].view, states[1].view,
+                                  lses[1].view, merged_lse.view));
   ASSIGN_OR_RETURN(const HostTensor out, DownloadTensor(*queue, merged));
   ASSIGN_OR_RETURN(const HostTensor out_lse, DownloadTensor(*queue, merged_lse));
 

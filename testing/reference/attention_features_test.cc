@@ -32,7 +32,7 @@ struct Shape {
 // Requests of every sort: a long decode over two granules, a decode of two rows, prefills with and
 // without context, one without rows.
 const std::vector<Shape> kShapes = {{700, 1, true}, {9, 2, true},   {0, 5, false},
-                                    {5, 0, false},  {30, 7, false}, {510, 4, false}};
+                                    {5, 0, false},  {30, 7, false}, {1100, 4, false}};
 
 // One batch of random numbers, its cache, and the way to an answer.
 class Batch {
@@ -60,8 +60,9 @@ class Batch {
     value_ = Numbers(num_tokens_ * kKvHeads * kSize, spec.dtype);
   }
 
-  // Writes all tokens to a cache and attends.
-  absl::Status Run(Backend& backend, HostTensor& out, HostTensor& lse);
+  // Writes all tokens to a cache and attends. `cut`: the rows of a prefill come in two chunks, the
+  // first of one row.
+  absl::Status Run(Backend& backend, bool cut, HostTensor& out, HostTensor& lse);
 
   void Expect(HostTensor& out, HostTensor& lse, std::vector<double>& max_abs_logit) const;
 
@@ -108,7 +109,7 @@ absl::StatusOr<KvCacheView> NewCache(Backend& backend, Queue& queue, const KvCac
   return KvCacheView::Create(layout, backend.device(), {segment});
 }
 
-absl::Status Batch::Run(Backend& backend, HostTensor& out, HostTensor& lse) {
+absl::Status Batch::Run(Backend& backend, bool cut, HostTensor& out, HostTensor& lse) {
   std::vector<std::unique_ptr<Buffer>> keep;
   ASSIGN_OR_RETURN(const std::unique_ptr<Queue> queue, backend.CreateQueue());
   const auto upload = [&](absl::Span<const uint8_t> bytes, DType dtype,
@@ -146,10 +147,19 @@ absl::Status Batch::Run(Backend& backend, HostTensor& out, HostTensor& lse) {
     request.num_new_tokens = kShapes[i].fresh;
     request.num_computed_tokens = kShapes[i].computed;
     request.block_ids = blocks_[i];
+    if (cut && !kShapes[i].decode && request.num_new_tokens > 1) {
+      Request first = request;
+      first.num_new_tokens = 1;
+      batch.requests.push_back(first);
+      --request.num_new_tokens;
+      ++request.num_computed_tokens;
+    }
     batch.requests.push_back(request);
   }
+  MetadataOptions options;
+  options.fast = cut;  // two requests of one table
   ASSIGN_OR_RETURN(const AttentionMetadata metadata,
-                   AttentionMetadataBuilder(layout_, num_blocks_).Build(batch));
+                   AttentionMetadataBuilder(layout_, num_blocks_).Build(batch, options));
   ASSIGN_OR_RETURN(const AttentionLayer layer,
                    AttentionLayer::Create(backend.shared_from_this(), spec_, layout_));
   ASSIGN_OR_RETURN(auto plan, layer.MakePlan(metadata));
@@ -227,7 +237,7 @@ AttentionSpec RandomSpec(std::mt19937& random) {
   if (IsFp8(spec.kv_dtype)) {
     spec.fp8_query = one_in(3);
     if (one_in(2)) spec.k_scales = {0.25f, 0.5f};
-    if (one_in(2)) spec.v_scales = {0.37f};
+    if (one_in(2)) spec.v_scales = {0.37f, 1.5f};
   }
   if (one_in(2)) spec.softcap = 1.5f;
   if (one_in(2)) spec.window = std::vector{1, 6, 40, 600}[random() % 4];
@@ -257,7 +267,7 @@ TEST(ReferenceAttentionTest, FeaturesAtRandomAgreeWithTheOracle) {
       CompareContext context;
       context.case_line =
           absl::StrCat(i, " on ", backend->info().name, ": ", spec.ToString(), "; layout ", i % 5);
-      const absl::Status run = batch.Run(*backend, out, lse);
+      const absl::Status run = batch.Run(*backend, /*cut=*/false, out, lse);
       ASSERT_TRUE(run.ok()) << run << context.case_line;
       context.tensor = "out";
       const Tolerance tolerance = ToleranceFor(spec.output_dtype());
@@ -266,6 +276,12 @@ TEST(ReferenceAttentionTest, FeaturesAtRandomAgreeWithTheOracle) {
       context.tensor = "lse";
       const absl::Status lses = CompareLse(lse, expected_lse, max_abs_logit, context);
       EXPECT_TRUE(lses.ok()) << lses;
+      // The bits of a row do not know how its chunk was cut.
+      HostTensor cut_out, cut_lse;
+      const absl::Status run_cut = batch.Run(*backend, /*cut=*/true, cut_out, cut_lse);
+      ASSERT_TRUE(run_cut.ok()) << run_cut << context.case_line;
+      EXPECT_EQ(cut_out.values, out.values) << context.case_line;
+      EXPECT_EQ(cut_lse.values, lse.values) << context.case_line;
     }
   }
 }

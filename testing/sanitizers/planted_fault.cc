@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -73,8 +73,7 @@ void ShiftTooFar() { one = int64_t{1} << (63 + one); }
 
 void IndexOutOfBounds() {
   int32_t array[4] = {};
-  volatile int32_t* const sink = &array[3 + one];
-  (void)sink;
+  one = array[3 + one];
 }
 
 void MisalignedRead() {

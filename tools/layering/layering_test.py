@@ -17,6 +17,7 @@ JUDGES = "//testing:oracle //testing:compare //testing:device_io //testing:json"
 # //target, or an @repository. So that each step is allowed, so is each way of many steps.
 LAYERS = {
     "core": ("core @abseil-cpp", "testing/reference @googletest"),
+    "core/ops": ("core @abseil-cpp", "testing/reference //vulkan:auto //vulkan:test_main @googletest"),
     "collectives": ("collectives core @abseil-cpp", "testing/reference //vulkan:auto //vulkan:test_main @googletest"),
     "collectives/mpi": ("collectives core @abseil-cpp @local_mpi", "testing/reference @googletest"),
     "collectives/nccl": ("collectives core cuda/runtime @abseil-cpp @local_cuda", "cuda testing @googletest"),
@@ -35,6 +36,8 @@ LAYERS = {
     "testing/reference": ("testing/reference core @abseil-cpp", "testing @googletest"),
     "testing/fuzz": ("testing core tools/replay @abseil-cpp @nlohmann_json", "@googletest"),
     "testing/sanitizers": ("", "core @googletest"),
+    # A test there runs the tests that the documents name.
+    "docs": ("", "core collectives examples testing tools vulkan"),
     "examples": ("core collectives //cuda:auto vulkan testing/reference @abseil-cpp", "@googletest"),
     "tools": ("", ""),
     "tools/build_defs": ("tools/build_defs @glslang @local_cuda", "@vulkan_headers @software_vulkan @googletest"),

@@ -4,9 +4,12 @@
 PACKAGES = [
     "collectives",
     "core",
+    "core/ops",
     "cuda",
     "cuda/kernels/reshape_and_cache",
     "cuda/runtime",
+    "docs",
+    "examples",
     "testing",
     "testing/conformance",
     "testing/fuzz",

@@ -11,7 +11,6 @@
 #include "testing/compare.h"
 #include "testing/oracle.h"
 #include "tools/replay/random.h"
-#include "tools/replay/row_oracle.h"
 
 namespace weft::replay {
 namespace {
@@ -54,10 +53,11 @@ std::vector<Place> PlacesOf(const StepWork& work) {
 }  // namespace
 
 Checker::Checker(const Content& content, std::vector<AttentionSpec> kinds, int64_t num_layers,
-                 uint64_t seed, std::string run)
+                 int64_t dcp, uint64_t seed, std::string run)
     : content_(&content),
       kinds_(std::move(kinds)),
       num_layers_(num_layers),
+      dcp_(dcp),
       seed_(Mix(seed, 0x636865636b)),
       run_(std::move(run)) {}
 
@@ -86,7 +86,7 @@ std::vector<Sample> Checker::Choose(const StepWork& work) const {
           place.holders[random.Below(static_cast<int64_t>(place.holders.size()))];
       sample.entry = place.entry;
       sample.position = place.position;
-      sample.rank = rank;
+      sample.rank = dcp_ > 1 ? sample.head * dcp_ / kinds_[0].num_heads : rank;
       sample.local_row = local_row;
       if (taken.insert({sample.row, sample.head}).second) samples.push_back(sample);
     }
@@ -116,18 +116,27 @@ std::vector<std::string> Checker::Judge(const StepWork& work,
   for (size_t i = 0; i < work.samples.size(); ++i) {
     const Sample& sample = work.samples[i];
     const AttentionSpec& spec = KindOf(sample.layer);
-    const int64_t request = work.step.entries[sample.entry].request;
+    const StepEntry& entry = work.step.entries[sample.entry];
+    const int64_t request = entry.request;
     const int64_t kv_head = sample.head / spec.group_size();
     const int64_t query_row =
         content_->QueryRow(request, sample.position, sample.head, spec.window);
     content_->FetchKey(sample.layer, query_row, absl::MakeSpan(query));
     const auto fetch = [&](int64_t position, absl::Span<float> key, absl::Span<float> value) {
       const int64_t row = content_->KeyRow(request, position, kv_head);
-      content_->FetchKey(sample.layer, row, key);
-      content_->FetchValue(sample.layer, row, value);
+      // Under DCP a prefill reads the step's own tokens as they are, before the cache rounds them.
+      if (dcp_ > 1 && entry.kind == RequestKind::kPrefill &&
+          position >= entry.num_computed_tokens) {
+        content_->FetchKey(sample.layer, row, key);
+        content_->FetchValue(sample.layer, row, value);
+      } else {
+        content_->FetchCached(sample.layer, row, kv_head, key, value);
+      }
     };
+    testing::OracleHead head = testing::OracleHeadOf(spec, sample.head);
+    head.k_scale = head.v_scale = 1.0;  // Content has applied them
     const testing::OracleResult expected =
-        AttendVisible(spec, sample.head, sample.position, query, fetch);
+        testing::AttendRow(query, head, sample.position, sample.position + 1, fetch);
 
     absl::Span<const uint8_t> bytes = answers[i].out;
     if (sample.layer + 1 == num_layers_) {

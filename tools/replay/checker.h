@@ -24,7 +24,8 @@ class Checker {
   // `content` must outlive the checker. `kinds`: layer i is kinds[i % size]; all have the same
   // heads. `run` reproduces the run when it is typed in; it stands at the front of a mismatch's
   // one-line case.
-  Checker(const Content& content, std::vector<AttentionSpec> kinds, int64_t num_layers,
+  // `dcp`: ranks that share out heads and cache; 1 where all have all heads.
+  Checker(const Content& content, std::vector<AttentionSpec> kinds, int64_t num_layers, int64_t dcp,
           uint64_t seed, std::string run);
 
   // Decodes and prefills, the first and last row of each request's part of the step, both sides of
@@ -45,6 +46,7 @@ class Checker {
   const Content* content_;
   std::vector<AttentionSpec> kinds_;
   int64_t num_layers_;
+  int64_t dcp_;
   uint64_t seed_;
   std::string run_;
 };

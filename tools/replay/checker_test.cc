@@ -95,7 +95,7 @@ class CheckerTest : public ::testing::Test {
   Workload workload_;
   AttentionSpec spec_ = FindPreset("small")->Kinds()[0];
   Content content_{workload_, spec_, 4, 2, 0};
-  Checker checker_{content_, {spec_}, 2, 0, "weft replay"};
+  Checker checker_{content_, {spec_}, 2, 1, 0, "weft replay"};
 };
 
 TEST_F(CheckerTest, TakesDecodesEdgesAndOthersOnAllRanks) {

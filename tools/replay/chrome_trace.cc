@@ -188,11 +188,11 @@ std::string ChromeTrace(const RunLabel& label, const EngineConfig& config,
   Writer writer;
   writer.Process("weft replay (wall clock)");
   writer.Track(kStepsTrack, "steps");
-  for (int64_t rank = 0; rank < config.world_size; ++rank) {
+  for (int64_t rank = 0; rank < config.num_ranks(); ++rank) {
     writer.Track(HostTrack(rank), absl::StrCat("rank ", rank));
     writer.Track(DeviceTrack(rank), absl::StrCat("rank ", rank, " on the device (sums of a step)"));
   }
-  std::vector<double> free_s(config.world_size, 0);
+  std::vector<double> free_s(config.num_ranks(), 0);
   const std::vector<StepSample>& steps = recorder.steps();
   for (size_t i = 0; i < steps.size(); ++i) {
     const auto index = static_cast<int64_t>(i);

@@ -109,4 +109,20 @@ void Content::FetchValue(int64_t layer, int64_t row, absl::Span<float> value) co
   for (size_t i = 0; i < value.size(); ++i) value[i] = from[i] * kElementUnit;
 }
 
+void Content::FetchCached(int64_t layer, int64_t row, int64_t kv_head, absl::Span<float> key,
+                          absl::Span<float> value) const {
+  FetchKey(layer, row, key);
+  FetchValue(layer, row, value);
+  if (!IsFp8(spec_.kv_dtype)) return;
+  const auto round = [&](float scale, absl::Span<float> elements) {
+    for (float& element : elements) {
+      uint8_t code = 0;
+      StoreFloat(spec_.kv_dtype, &code, 0, element / scale);
+      element = LoadFloat(spec_.kv_dtype, &code, 0) * scale;
+    }
+  };
+  round(spec_.k_scales[kv_head], key);
+  round(spec_.v_scales[kv_head], value);
+}
+
 }  // namespace weft::replay

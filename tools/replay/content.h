@@ -43,9 +43,13 @@ class Content {
 
   // [kTableRows, 2, head_size] of the dtype: the bytes to upload.
   std::vector<uint8_t> TableBytes(int64_t layer) const;
-  // One row's key and value, [head_size] each, as the device has them: they are exact in any dtype.
+  // One row's key and value, [head_size] each, as the device has them: they are exact in any dtype
+  // that attention computes on.
   void FetchKey(int64_t layer, int64_t row, absl::Span<float> key) const;
   void FetchValue(int64_t layer, int64_t row, absl::Span<float> value) const;
+  // The same read back from the cache, as keys and values of `kv_head`: rounded, if it is fp8.
+  void FetchCached(int64_t layer, int64_t row, int64_t kv_head, absl::Span<float> key,
+                   absl::Span<float> value) const;
 
  private:
   // Numerators over 8: small enough to be exact in bf16. [layer][row][key, value][head_size]

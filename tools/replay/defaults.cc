@@ -58,11 +58,13 @@ int64_t PageTokens(int64_t hash_block) {
   return kUsualPage;
 }
 
-SchedulerConfig DefaultSchedulerConfig(const Workload& workload, double scale) {
+SchedulerConfig DefaultSchedulerConfig(const Workload& workload, double scale, int64_t dcp) {
   SchedulerConfig config;
   config.token_budget = std::clamp<int64_t>(std::llround(8192 * scale), 128, 2048);
   config.max_running = 64;
-  config.block_size = PageTokens(workload.hash_block);
+  const int64_t share =
+      workload.hash_block % dcp == 0 ? workload.hash_block / dcp : workload.hash_block;
+  config.block_size = PageTokens(share) * dcp;
   int64_t longest = 0, all = 0;
   for (const ReplayRequest& request : workload.requests) {
     longest = std::max(longest, request.total_length());

@@ -26,8 +26,8 @@ double DefaultScale(const DeviceInfo& device, const std::vector<TraceRequest>& t
 int64_t PageTokens(int64_t hash_block);
 
 // A budget that grows with the scale, and a cache for the longest request twice or for 64 average
-// ones.
-SchedulerConfig DefaultSchedulerConfig(const Workload& workload, double scale);
+// ones, on `dcp` ranks together. A block has a page on each of them.
+SchedulerConfig DefaultSchedulerConfig(const Workload& workload, double scale, int64_t dcp = 1);
 
 }  // namespace weft::replay
 

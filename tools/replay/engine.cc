@@ -14,6 +14,7 @@
 #include "core/dtype.h"
 #include "core/status_macros.h"
 #include "tools/replay/checker.h"
+#include "tools/replay/dcp_rank.h"
 #include "tools/replay/digest.h"
 #include "tools/replay/pcp_rank.h"
 
@@ -33,7 +34,7 @@ absl::Status CheckCachesFit(const EngineConfig& config, const KvCacheLayout& lay
                             const DeviceInfo& device, const Workload& workload) {
   const double bytes = static_cast<double>(config.scheduler.num_blocks) *
                        static_cast<double>(layout.bytes_per_block()) *
-                       static_cast<double>(config.num_layers * config.world_size);
+                       static_cast<double>(config.num_layers * config.num_ranks());
   if (device.memory_bytes == 0 || bytes <= static_cast<double>(device.memory_bytes)) {
     return absl::OkStatus();
   }
@@ -41,7 +42,7 @@ absl::Status CheckCachesFit(const EngineConfig& config, const KvCacheLayout& lay
   return absl::OutOfRangeError(absl::StrFormat(
       "the longest request has %d tokens: caches of %d blocks for %d layers on %d ranks need %.1f "
       "GiB, and %s has %.1f; a smaller --scale, fewer --layers or ranks need less",
-      LongestRequest(workload), config.scheduler.num_blocks, config.num_layers, config.world_size,
+      LongestRequest(workload), config.scheduler.num_blocks, config.num_layers, config.num_ranks(),
       bytes / kGibibyte, ToString(device.id),
       static_cast<double>(device.memory_bytes) / kGibibyte));
 }
@@ -80,9 +81,17 @@ Engine::~Engine() = default;
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config,
                                                        std::shared_ptr<Backend> backend,
                                                        const Workload& workload) {
+  if (config.world_size > 1 && config.dcp > 1) {
+    return absl::InvalidArgumentError(absl::StrCat("PCP of ", config.world_size, " and DCP of ",
+                                                   config.dcp, ": together they are not built"));
+  }
+  if (config.scheduler.block_size % config.dcp != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("blocks of ", config.scheduler.block_size,
+                                                   " tokens on ", config.dcp, " DCP ranks"));
+  }
   const std::vector<AttentionSpec> kinds = config.preset.Kinds();
   ASSIGN_OR_RETURN(const KvCacheLayout layout,
-                   KvCacheLayout::Nhd(kinds[0].kv_dtype, config.scheduler.block_size,
+                   KvCacheLayout::Nhd(kinds[0].kv_dtype, config.scheduler.block_size / config.dcp,
                                       kinds[0].num_kv_heads, kinds[0].head_size));
   RETURN_IF_ERROR(CheckCachesFit(config, layout, backend->info(), workload));
   ASSIGN_OR_RETURN(Scheduler scheduler, Scheduler::Create(workload, config.scheduler));
@@ -90,36 +99,43 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& confi
   engine->content_ = std::make_unique<Content>(workload, kinds[0], config.scheduler.block_size,
                                                config.num_layers, config.seed);
   engine->checker_ = std::make_unique<Checker>(*engine->content_, kinds, config.num_layers,
-                                               config.seed, config.run);
+                                               config.dcp, config.seed, config.run);
   engine->builder_ =
       std::make_unique<AttentionMetadataBuilder>(layout, config.scheduler.num_blocks);
-  std::vector<AttentionLayer> layers;
-  for (const AttentionSpec& kind : kinds) {
-    ASSIGN_OR_RETURN(AttentionLayer layer, AttentionLayer::Create(backend, kind, layout));
-    layers.push_back(std::move(layer));
-  }
-  RETURN_IF_ERROR(engine->CreateRanks(layers, backend));
+  RETURN_IF_ERROR(engine->CreateRanks(backend, layout));
   return engine;
 }
 
-absl::Status Engine::CreateRanks(const std::vector<AttentionLayer>& kinds,
-                                 const std::shared_ptr<Backend>& backend) {
-  const int64_t world_size = config_.world_size;
-  if (world_size > 1) communicators_ = CreateInProcessGroup(world_size);
-  RankConfig rank;
-  rank.world_size = world_size;
-  rank.num_layers = config_.num_layers;
-  rank.num_blocks = config_.scheduler.num_blocks;
-  rank.max_tokens = config_.scheduler.token_budget;
-  rank.max_requests = std::min(config_.scheduler.max_running, config_.scheduler.token_budget);
-  rank.max_seq_len = LongestRequest(*workload_);
-  rank.max_allocation_bytes = config_.max_allocation_bytes;
-  rank.timeout = config_.timeout;
-  for (rank.rank = 0; rank.rank < world_size; ++rank.rank) {
-    Communicator* communicator = world_size > 1 ? communicators_[rank.rank].get() : nullptr;
-    ASSIGN_OR_RETURN(std::unique_ptr<Rank> created,
-                     PcpRank::Create(rank, backend, kinds, *content_, communicator));
-    ranks_.push_back(std::move(created));
+absl::Status Engine::CreateRanks(const std::shared_ptr<Backend>& backend,
+                                 const KvCacheLayout& layout) {
+  const std::vector<AttentionSpec> kinds = config_.preset.Kinds();
+  std::vector<AttentionLayer> layers;
+  for (size_t kind = 0; kind < kinds.size() && config_.dcp == 1; ++kind) {
+    ASSIGN_OR_RETURN(AttentionLayer layer, AttentionLayer::Create(backend, kinds[kind], layout));
+    layers.push_back(std::move(layer));
+  }
+  if (config_.num_ranks() > 1) communicators_ = CreateInProcessGroup(config_.num_ranks());
+  RankConfig config;
+  config.world_size = config_.num_ranks();
+  config.num_layers = config_.num_layers;
+  config.num_blocks = config_.scheduler.num_blocks;
+  config.max_tokens = config_.scheduler.token_budget;
+  config.max_requests = std::min(config_.scheduler.max_running, config_.scheduler.token_budget);
+  config.max_seq_len = LongestRequest(*workload_);
+  config.max_allocation_bytes = config_.max_allocation_bytes;
+  config.timeout = config_.timeout;
+  for (config.rank = 0; config.rank < config.world_size; ++config.rank) {
+    Communicator* communicator =
+        communicators_.empty() ? nullptr : communicators_[config.rank].get();
+    std::unique_ptr<Rank> rank;
+    if (config_.dcp > 1) {
+      // Kinds are windows, and DcpLayers::For refuses them.
+      ASSIGN_OR_RETURN(rank, DcpRank::Create(config, backend, kinds[0], layout.block_size(),
+                                             *content_, communicator));
+    } else {
+      ASSIGN_OR_RETURN(rank, PcpRank::Create(config, backend, layers, *content_, communicator));
+    }
+    ranks_.push_back(std::move(rank));
   }
   return absl::OkStatus();
 }
@@ -127,16 +143,17 @@ absl::Status Engine::CreateRanks(const std::vector<AttentionLayer>& kinds,
 absl::StatusOr<StepWork> Engine::Prepare(Step step) const {
   StepWork work;
   work.step = std::move(step);
-  RequestBatch batch;
   for (const StepEntry& entry : work.step.entries) {
     Request request;
     request.kind = entry.kind;
     request.num_new_tokens = entry.num_new_tokens;
     request.num_computed_tokens = entry.num_computed_tokens;
     request.block_ids = entry.blocks;
-    batch.requests.push_back(request);
+    work.batch.requests.push_back(request);
   }
-  ASSIGN_OR_RETURN(work.metadata, builder_->Build(batch));
+  MetadataOptions options;
+  options.dcp.world = config_.dcp;
+  ASSIGN_OR_RETURN(work.metadata, builder_->Build(work.batch, options));
   if (config_.world_size > 1) {
     ASSIGN_OR_RETURN(work.partition,
                      PcpPartition::Build(ShapesOf(work.metadata), config_.world_size));

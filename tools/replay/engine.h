@@ -32,7 +32,10 @@ class OutputDigest;
 struct EngineConfig {
   Preset preset;
   SchedulerConfig scheduler;
-  int64_t world_size = 1;
+  int64_t world_size = 1;  // PCP: ranks that share each prefill
+  int64_t dcp = 1;  // ranks that share cache and heads; the scheduler's blocks are theirs all
+                    // together. One of the two is 1.
+  int64_t num_ranks() const { return world_size * dcp; }
   int64_t num_layers = 1;
   int64_t check_every = 1;  // steps 0, N, 2N, ... are checked
   uint64_t seed = 0;
@@ -74,8 +77,9 @@ using StepObserver = std::function<void(const StepWork& work, absl::Span<const R
 
 class Engine {
  public:
-  // Opens everything: slow. `workload` must outlive the engine. OUT_OF_RANGE: the caches are larger
-  // than the device's memory. The errors of Scheduler::Create and of the backend.
+  // Opens everything: slow. `workload` must outlive the engine. INVALID_ARGUMENT: both PCP and DCP;
+  // a block that DCP ranks cannot share. OUT_OF_RANGE: the caches are larger than the device's
+  // memory. The errors of Scheduler::Create and of the backend.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineConfig& config,
                                                         std::shared_ptr<Backend> backend,
                                                         const Workload& workload);
@@ -94,13 +98,12 @@ class Engine {
 
   // The rank that brings the restored rows here: another one in each step, so that all are looked
   // at.
-  int64_t ReaderRank(const StepWork& work) const { return work.step.index % config_.world_size; }
+  int64_t ReaderRank(const StepWork& work) const { return work.step.index % config_.num_ranks(); }
   const RankStep& Reader(const StepWork& work, absl::Span<const RankStep> results) const {
     return results[ReaderRank(work)];
   }
 
-  absl::Status CreateRanks(const std::vector<AttentionLayer>& kinds,
-                           const std::shared_ptr<Backend>& backend);
+  absl::Status CreateRanks(const std::shared_ptr<Backend>& backend, const KvCacheLayout& layout);
   absl::StatusOr<StepWork> Prepare(Step step) const;
   absl::StatusOr<std::vector<RankStep>> RunRanks(const StepWork& work);
   void Digest(const StepWork& work, absl::Span<const uint8_t> rows, OutputDigest& digest) const;

@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -113,6 +114,81 @@ TEST(Engine, ACacheInPiecesGivesTheSame) {
   EXPECT_EQ(RunOn(config).status().code(), absl::StatusCode::kResourceExhausted);
 }
 
+// Windows in every other layer, sinks, capped logits.
+TEST(Engine, LayersOfSeveralKinds) {
+  EngineConfig config = Config(1);
+  config.preset = *FindPreset("small-window");
+  config.num_layers = 3;
+  const auto one = RunOn(config);
+  ASSERT_TRUE(one.ok()) << one.status();
+  EXPECT_THAT(one->mismatches, IsEmpty());
+  config.world_size = 3;
+  const auto many = RunOn(config);
+  ASSERT_TRUE(many.ok()) << many.status();
+  EXPECT_THAT(many->mismatches, IsEmpty());
+  EXPECT_EQ(many->output_digest, one->output_digest);
+  // Another window is another model, and the oracle goes with it.
+  config.preset.window = 23;
+  const auto other = RunOn(config);
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_THAT(other->mismatches, IsEmpty());
+  EXPECT_NE(other->output_digest, one->output_digest);
+}
+
+TEST(Engine, CachesOfAllTypes) {
+  std::set<std::string> digests;
+  for (const char* name : {"f16", "bf16", "fp8_e4m3", "fp8_e5m2"}) {
+    EngineConfig config = Config(2);
+    ASSERT_TRUE(SetKvDType(name, config.preset).ok());
+    const auto stats = RunOn(config);
+    ASSERT_TRUE(stats.ok()) << name << ": " << stats.status();
+    EXPECT_THAT(stats->mismatches, IsEmpty()) << name;
+    digests.insert(stats->output_digest);
+  }
+  EXPECT_EQ(digests.size(), 4u);
+  EngineConfig config = Config(2);
+  EXPECT_FALSE(SetKvDType("fp8", config.preset).ok());
+}
+
+// Heads and cache shared out; sinks and capped logits, and a cache that rounds.
+TEST(Engine, DecodeContextParallel) {
+  EngineConfig config = Config(1);
+  config.preset = *FindPreset("small-window");
+  config.preset.window = 0;
+  config.scheduler.block_size = 8;
+  config.scheduler.num_blocks = 300;
+  for (const char* name : {"f16", "fp8_e4m3"}) {
+    ASSERT_TRUE(SetKvDType(name, config.preset).ok());
+    for (const int64_t dcp : {2, 4}) {
+      config.dcp = dcp;
+      const auto stats = RunOn(config);
+      ASSERT_TRUE(stats.ok()) << stats.status();
+      EXPECT_THAT(stats->mismatches, IsEmpty()) << name << " " << dcp;
+      EXPECT_EQ(stats->ranks.size(), static_cast<size_t>(dcp));
+      EXPECT_EQ(stats->checked_steps, stats->schedule.steps);
+      EXPECT_GT(stats->schedule.reused_tokens, 0);
+      EXPECT_GT(stats->bytes_communicated, 0);
+      const auto again = RunOn(config);
+      ASSERT_TRUE(again.ok());
+      EXPECT_EQ(again->output_digest, stats->output_digest);
+    }
+  }
+}
+
+TEST(Engine, RefusesWhatDcpCannotDo) {
+  EngineConfig config = Config(2);
+  config.dcp = 2;
+  EXPECT_THAT(std::string(RunOn(config).status().message()), HasSubstr("PCP of 2 and DCP of 2"));
+  config.world_size = 1;
+  config.dcp = 3;
+  EXPECT_THAT(std::string(RunOn(config).status().message()), HasSubstr("blocks of 4 tokens on 3"));
+  config.scheduler.block_size = 6;
+  EXPECT_THAT(std::string(RunOn(config).status().message()), HasSubstr("4 heads cannot be dealt"));
+  config.dcp = 2;
+  config.preset = *FindPreset("small-window");
+  EXPECT_THAT(std::string(RunOn(config).status().message()), HasSubstr("a layer with a window"));
+}
+
 TEST(Engine, ChecksEveryNthStepAndTheFirst) {
   EngineConfig config = Config(2);
   config.check_every = 1000;
@@ -134,6 +210,8 @@ struct Fault {
   int64_t world_size;
   int64_t rank;
   FaultHook hook;
+  std::string preset = "small";
+  int64_t dcp = 1;
 };
 
 absl::Status DropOwnKeyOfDecode(Queue& queue, const StepBuffers& step, const Step&) {
@@ -206,6 +284,58 @@ absl::Status SwapTwoChunks(Queue& queue, const StepBuffers& step, const Step&) {
   return absl::OkStatus();
 }
 
+// The first token that the rank holds stays unwritten.
+absl::Status SkipAnyWrite(Queue& queue, const StepBuffers& step, const Step&) {
+  const auto slots = step.plan()->slots();
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i] < 0) continue;
+    return Poke(queue, step.slots().address(), static_cast<int64_t>(i), int64_t{-1});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DropKeysOfDecode(Queue& queue, const StepBuffers& step, const Step&) {
+  const auto rows = step.plan()->decode_rows();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    DecodeRow row = rows[i];
+    if (row.num_keys < 2) continue;
+    --row.num_keys;
+    const absl::Status status =
+        Poke(queue, step.tables().decode_rows.address(), static_cast<int64_t>(i), row);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DropKeysOfPrefill(Queue& queue, const StepBuffers& step, const Step&) {
+  const auto tiles = step.plan()->tiles();
+  for (size_t i = 0; i < tiles.size(); ++i) {
+    PrefillTile tile = tiles[i];
+    if (tile.first_block < 0 || tile.num_keys < 2) continue;
+    --tile.num_keys;
+    const absl::Status status =
+        Poke(queue, step.tables().tiles.address(), static_cast<int64_t>(i), tile);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// Layers with a window get rows that count as one position earlier: each sees one key too many
+// before it, and one too few at its end.
+absl::Status SeeBeforeTheWindow(Queue& queue, const StepBuffers& step, const Step&) {
+  const auto tiles = step.plan()->tiles();
+  for (size_t i = 0; i < tiles.size(); ++i) {
+    PrefillTile tile = tiles[i];
+    if (tile.first_block < 0 || tile.first_key == 0) continue;
+    --tile.first_key;
+    --tile.first_position;
+    const absl::Status status =
+        Poke(queue, step.tables().tiles.address(), static_cast<int64_t>(i), tile);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 // Every request reads another one's first page.
 absl::Status ReadAForeignPage(Queue& queue, const StepBuffers& step, const Step& work) {
   if (work.entries.size() < 2) return absl::OkStatus();
@@ -216,25 +346,32 @@ class EngineFaultTest : public ::testing::TestWithParam<Fault> {};
 
 TEST_P(EngineFaultTest, IsSeen) {
   const Fault& fault = GetParam();
-  const auto stats = RunOn(Config(fault.world_size), fault.rank, fault.hook);
+  EngineConfig config = Config(fault.world_size);
+  config.preset = *FindPreset(fault.preset);
+  config.dcp = fault.dcp;
+  const auto stats = RunOn(config, fault.rank, fault.hook);
   ASSERT_TRUE(stats.ok()) << stats.status();
   ASSERT_THAT(stats->mismatches, Not(IsEmpty()));
   EXPECT_THAT(stats->mismatches[0], HasSubstr("weft replay  # step="));
 }
 
-INSTANTIATE_TEST_SUITE_P(Faults, EngineFaultTest,
-                         ::testing::Values(Fault{"DropOwnKeyOfDecode", 1, 0, DropOwnKeyOfDecode},
-                                           Fault{"DropOwnKeyOfPrefill", 1, 0, DropOwnKeyOfPrefill},
-                                           Fault{"DropOwnKeyOfPrefillOnRank2", 4, 2,
-                                                 DropOwnKeyOfPrefill},
-                                           Fault{"SkipAWrite", 1, 0, SkipAWrite},
-                                           Fault{"SkipAWriteOnRank1", 2, 1, SkipAWrite},
-                                           Fault{"SwapTwoSlots", 1, 0, SwapTwoSlots},
-                                           Fault{"WriteTheNextSlot", 1, 0, WriteTheNextSlot},
-                                           Fault{"SwapTwoChunks", 1, 0, SwapTwoChunks},
-                                           Fault{"SwapTwoChunksOnRank1", 2, 1, SwapTwoChunks},
-                                           Fault{"ReadAForeignPage", 1, 0, ReadAForeignPage}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Faults, EngineFaultTest,
+    ::testing::Values(Fault{"DropOwnKeyOfDecode", 1, 0, DropOwnKeyOfDecode},
+                      Fault{"DropOwnKeyOfPrefill", 1, 0, DropOwnKeyOfPrefill},
+                      Fault{"DropOwnKeyOfPrefillOnRank2", 4, 2, DropOwnKeyOfPrefill},
+                      Fault{"SkipAWrite", 1, 0, SkipAWrite},
+                      Fault{"SkipAWriteOnRank1", 2, 1, SkipAWrite},
+                      Fault{"SwapTwoSlots", 1, 0, SwapTwoSlots},
+                      Fault{"WriteTheNextSlot", 1, 0, WriteTheNextSlot},
+                      Fault{"SwapTwoChunks", 1, 0, SwapTwoChunks},
+                      Fault{"SwapTwoChunksOnRank1", 2, 1, SwapTwoChunks},
+                      Fault{"ReadAForeignPage", 1, 0, ReadAForeignPage},
+                      Fault{"SkipAWriteOnDcpRank1", 1, 1, SkipAnyWrite, "small", 2},
+                      Fault{"DropKeysOfADecodeOnDcpRank1", 1, 1, DropKeysOfDecode, "small", 2},
+                      Fault{"DropKeysOfAContextOnDcpRank0", 1, 0, DropKeysOfPrefill, "small", 2},
+                      Fault{"SeeBeforeTheWindow", 1, 0, SeeBeforeTheWindow, "small-window"}),
+    [](const auto& info) { return info.param.name; });
 
 // One rank fails: all stop, and the message is that rank's.
 TEST(Engine, AnErrorOfOneRankStopsAll) {

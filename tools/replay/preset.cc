@@ -2,6 +2,7 @@
 #include "tools/replay/preset.h"
 
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -33,6 +34,16 @@ constexpr Preset kPresets[] = {
 // has many): a sink that is left out, or counted twice, is seen.
 float Sink(int64_t head) { return 5.0f + static_cast<float>(head * 5 % 8) * 0.75f; }
 
+// Those that spread a head's keys (or values) over all of e4m3: the largest element of content,
+// 15/8, becomes 448 in the first head and less in others.
+std::vector<float> Fp8Scales(int64_t num_kv_heads, float step) {
+  std::vector<float> scales;
+  for (int64_t head = 0; head < num_kv_heads; ++head) {
+    scales.push_back(1.875f / 448.0f * (1.0f + step * static_cast<float>(head % 4)));
+  }
+  return scales;
+}
+
 }  // namespace
 
 std::vector<AttentionSpec> Preset::Kinds() const {
@@ -41,7 +52,11 @@ std::vector<AttentionSpec> Preset::Kinds() const {
   spec.num_kv_heads = num_kv_heads;
   spec.head_size = head_size;
   spec.dtype = dtype;
-  spec.kv_dtype = dtype;
+  spec.kv_dtype = kv_dtype.value_or(dtype);
+  if (IsFp8(spec.kv_dtype)) {
+    spec.k_scales = Fp8Scales(num_kv_heads, 0.3f);
+    spec.v_scales = Fp8Scales(num_kv_heads, 0.7f);
+  }
   spec.scale = scale;
   spec.softcap = softcap;
   for (int64_t head = 0; sinks && head < num_heads; ++head) spec.sinks.push_back(Sink(head));
@@ -52,6 +67,18 @@ std::vector<AttentionSpec> Preset::Kinds() const {
 }
 
 absl::Span<const Preset> Presets() { return kPresets; }
+
+absl::Status SetKvDType(std::string_view name, Preset& preset) {
+  for (const auto& [known, dtype] :
+       {std::pair("f16", DType::kF16), std::pair("bf16", DType::kBF16),
+        std::pair("fp8_e4m3", DType::kF8E4M3), std::pair("fp8_e5m2", DType::kF8E5M2)}) {
+    if (name != known) continue;
+    preset.kv_dtype = dtype;
+    if (!IsFp8(dtype)) preset.dtype = dtype;
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError("no such type; there are f16, bf16, fp8_e4m3 and fp8_e5m2");
+}
 
 absl::StatusOr<Preset> FindPreset(std::string_view name) {
   std::string known;

@@ -5,9 +5,11 @@
 #define WEFT_TOOLS_REPLAY_PRESET_H_
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "core/attention_spec.h"
@@ -28,11 +30,18 @@ struct Preset {
   float softcap = 0.0f;  // likewise
   bool sinks = false;    // the model has some; their values are made up, as all content is
 
+  // --kv-dtype; none: that of the model. An fp8 cache has a scale for each KV head.
+  std::optional<DType> kv_dtype = std::nullopt;
+
   // The kinds of its layers: layer i is of kind i modulo their number.
   std::vector<AttentionSpec> Kinds() const;
 };
 
 absl::Span<const Preset> Presets();
+
+// `name` as --kv-dtype has it. f16 and bf16 are the whole model's dtype then: attention reads an
+// unquantised cache in the type of its query. INVALID_ARGUMENT lists the names.
+absl::Status SetKvDType(std::string_view name, Preset& preset);
 
 // INVALID_ARGUMENT lists the names.
 absl::StatusOr<Preset> FindPreset(std::string_view name);

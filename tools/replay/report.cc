@@ -91,6 +91,9 @@ std::string_view OpRemark(OpKind kind) {
   switch (kind) {
     case OpKind::kGatherRows:
       return "  (makes queries, keys and values; restores hidden states)";
+    case OpKind::kMergeStates:
+    case OpKind::kCorrectAttnOut:
+      return "  (DCP)";
     case OpKind::kCopy:
       return "  (tables, collectives, results)";
     case OpKind::kFill:
@@ -113,9 +116,12 @@ std::string ReportTable(const RunLabel& label, const EngineConfig& config, const
   row("device", absl::StrCat(ToString(label.device.id), ", ", label.device.name));
   row("trace", absl::StrFormat("%s, %s requests, scale %.6g", label.source, Grouped(label.requests),
                                label.scale));
-  row("model", absl::StrFormat("%s, %d layers; pages of %d tokens, %s in the cache, budget %d",
-                               config.preset.name, config.num_layers, engine.block_size,
-                               Grouped(engine.num_blocks), engine.token_budget));
+  row("model", absl::StrFormat("%s, %d layers, cache of %s; pages of %d tokens, %s in the cache, "
+                               "budget %d",
+                               config.preset.name, config.num_layers,
+                               Name(config.preset.kv_dtype.value_or(config.preset.dtype)),
+                               engine.block_size / config.dcp, Grouped(engine.num_blocks),
+                               engine.token_budget));
   row("tokens",
       absl::StrFormat("%s prefill, %s decode, in %s steps", Grouped(schedule.prefill_tokens),
                       Grouped(schedule.decode_tokens), Grouped(schedule.steps)));
@@ -127,13 +133,15 @@ std::string ReportTable(const RunLabel& label, const EngineConfig& config, const
                       summary.prefix_hit_share * 100));
   row("block occupancy", absl::StrFormat("mean %.1f %%, peak %.1f %%", stats.mean_block_use * 100,
                                          stats.peak_block_use * 100));
-  row("pcp", absl::StrFormat("%d ranks, balance %.3f (most / mean causal work)", config.world_size,
-                             summary.balance));
+  row(config.dcp > 1 ? "dcp" : "pcp",
+      absl::StrFormat("%d ranks, balance %.3f (most / mean causal work)", config.num_ranks(),
+                      summary.balance));
   row("padding",
       absl::StrFormat("%s of %s rows", Grouped(summary.padding_rows), Grouped(summary.rows)));
   row("bytes moved", Bytes(stats.bytes_communicated));
   absl::StrAppend(&table, "device time\n");
   for (int kind = 0; kind < kNumOpKinds; ++kind) {
+    if (summary.op_seconds[kind] == 0) continue;
     row(absl::StrCat("  ", Name(static_cast<OpKind>(kind))),
         absl::StrFormat("%5.1f %%  %8.3f s%s",
                         Ratio(summary.op_seconds[kind], summary.device_seconds) * 100,
@@ -160,9 +168,10 @@ std::string ReportJson(const RunLabel& label, const EngineConfig& config, const 
   json["scale"] = label.scale;
   json["preset"] = config.preset.name;
   json["dtype"] = Name(config.preset.dtype);
+  json["kv_dtype"] = Name(config.preset.kv_dtype.value_or(config.preset.dtype));
   json["layers"] = config.num_layers;
   json["seed"] = config.seed;
-  json["page_tokens"] = config.scheduler.block_size;
+  json["page_tokens"] = config.scheduler.block_size / config.dcp;
   json["cache_blocks"] = config.scheduler.num_blocks;
   json["token_budget"] = config.scheduler.token_budget;
   json["prefill_tokens"] = schedule.prefill_tokens;
@@ -175,6 +184,7 @@ std::string ReportJson(const RunLabel& label, const EngineConfig& config, const 
   json["mismatches"] = stats.mismatches.size();
   json["output_digest"] = stats.output_digest;
   json["pcp"] = config.world_size;
+  json["dcp"] = config.dcp;
   json["bytes_communicated"] = stats.bytes_communicated;
   json["rows"] = summary.rows;
   json["padding_rows"] = summary.padding_rows;

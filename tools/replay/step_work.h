@@ -10,6 +10,7 @@
 
 #include "core/attention_metadata.h"
 #include "core/pcp_partition.h"
+#include "core/request_batch.h"
 #include "tools/replay/scheduler.h"
 
 namespace weft::replay {
@@ -33,7 +34,8 @@ struct SampleAnswer {
 
 struct StepWork {
   Step step;
-  AttentionMetadata metadata;
+  RequestBatch batch;
+  AttentionMetadata metadata;             // under DCP that of rank 0
   std::optional<PcpPartition> partition;  // none on one rank
   std::vector<Sample> samples;            // empty unless the step is checked
 

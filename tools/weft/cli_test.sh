@@ -60,6 +60,12 @@ mkdir -p folder
 expect 2 "--report=folder: it is a directory" replay --report=folder
 expect 2 "--trace-out=nowhere/t.json: there is no such folder" replay --trace-out=nowhere/t.json
 expect 2 "--report=: no value" replay --report=
+expect 2 "--kv-dtype=fp8: no such type; there are f16, bf16, fp8_e4m3 and fp8_e5m2" \
+  replay --kv-dtype=fp8
+expect 2 "--dcp=2: not together with --pcp=2" replay --dcp=2 --pcp=2
+expect 2 "--dcp=3: DCP of 3 ranks: 32 heads cannot be dealt out evenly" replay --dcp=3
+expect 2 "--dcp=2: DCP of 2 ranks: a layer with a window is not supported" \
+  replay --dcp=2 --preset=gpt-oss-like
 expect 2 "--backend=metal: no such backend" replay --backend=metal
 expect 2 "--backend=Vulkan: no such backend" replay --backend=Vulkan
 expect 2 "...: not a whole number" replay "--seed=$(printf 'x%.0s' {1..500})"
@@ -108,6 +114,13 @@ read -r one two four <<<"$digests"
 expect 0 "" replay --backend=reference --preset=small --trace=same.jsonl --scale=0.05
 # 11 requests find the first block, of 26 tokens, of the first.
 grep -q "^prefix hits  *286 tokens" out || fail "reuse: $(grep prefix out)"
+# Presets with windows, fp8 caches, and ranks that share the cache.
+for flags in --preset=gpt-oss-like --preset=gemma-like --kv-dtype=fp8_e4m3 --kv-dtype=fp8_e5m2 \
+  "--preset=small --dcp=2" "--preset=small --dcp=4 --kv-dtype=fp8_e4m3"; do
+  # shellcheck disable=SC2086
+  expect 0 "" replay --backend=reference --requests=4 --scale=0.005 --check-every=2 --json $flags
+  [[ $(field mismatches) == 0 && $(field checked_steps) -gt 1 ]] || fail "$flags: $(cat out)"
+done
 # The page and the trace, and nothing of them on stdout.
 expect 0 "" replay --backend=reference --preset=small --trace=same.jsonl --scale=0.05 --pcp=2 \
   --report=run.html --trace-out=run.json --json

@@ -17,6 +17,7 @@
 #include "core/registry.h"
 #include "core/status_macros.h"
 #include "tools/replay/chrome_trace.h"
+#include "tools/replay/dcp_rank.h"
 #include "tools/replay/defaults.h"
 #include "tools/replay/engine.h"
 #include "tools/replay/generator.h"
@@ -35,15 +36,15 @@ using replay::Preset;
 using replay::TraceRequest;
 
 struct Flags {
-  std::string trace, requests = "200", pcp = "1", backend = "auto", preset = "llama-8b",
-                     layers = "2", scale, check_every = "16", seed = "0", deadline = "600", report,
-                     trace_out;
+  std::string trace, requests = "200", pcp = "1", dcp = "1", kv_dtype, backend = "auto",
+                     preset = "llama-8b", layers = "2", scale, check_every = "16", seed = "0",
+                     deadline = "600", report, trace_out;
   bool json = false;
 };
 
 // What the flags say, checked.
 struct Options {
-  int64_t requests = 0, pcp = 0, layers = 0, check_every = 0, seed = 0, deadline = 0;
+  int64_t requests = 0, pcp = 0, dcp = 0, layers = 0, check_every = 0, seed = 0, deadline = 0;
   double scale = 0;  // 0: by the device
   Preset preset;
 };
@@ -56,6 +57,10 @@ absl::StatusOr<Options> ParseFlags(const Flags& flags, const Arguments& argument
   Options options;
   ASSIGN_OR_RETURN(options.requests, arguments.Int("--requests", flags.requests, 1, kMany));
   ASSIGN_OR_RETURN(options.pcp, arguments.Int("--pcp", flags.pcp, 1, 64));
+  ASSIGN_OR_RETURN(options.dcp, arguments.Int("--dcp", flags.dcp, 1, 64));
+  if (options.pcp > 1 && options.dcp > 1) {
+    return bad("--dcp", absl::StrCat("not together with ", arguments.AsTyped("--pcp")));
+  }
   ASSIGN_OR_RETURN(options.layers, arguments.Int("--layers", flags.layers, 1, 1000));
   ASSIGN_OR_RETURN(options.check_every,
                    arguments.Int("--check-every", flags.check_every, 1, kMany));
@@ -71,6 +76,15 @@ absl::StatusOr<Options> ParseFlags(const Flags& flags, const Arguments& argument
   const absl::StatusOr<Preset> preset = replay::FindPreset(flags.preset);
   if (!preset.ok()) return bad("--preset", preset.status().message());
   options.preset = *preset;
+  if (!flags.kv_dtype.empty()) {
+    const absl::Status status = replay::SetKvDType(flags.kv_dtype, options.preset);
+    if (!status.ok()) return bad("--kv-dtype", status.message());
+  }
+  for (const AttentionSpec& kind : options.preset.Kinds()) {
+    if (options.dcp == 1) break;
+    const auto layers = replay::DcpLayers::For(kind, options.dcp, /*rank=*/0);
+    if (!layers.ok()) return bad("--dcp", layers.status().message());
+  }
   const absl::Status backend = CheckBackendName(flags.backend, /*allow_auto=*/true);
   if (!backend.ok()) return bad("--backend", backend.message());
   for (const auto& [flag, path] :
@@ -140,6 +154,8 @@ std::string CommandLine(const Flags& flags, const Options& options, double scale
   std::string line = "weft replay";
   if (!flags.trace.empty()) absl::StrAppend(&line, " --trace=", absl::CHexEscape(flags.trace));
   return absl::StrCat(line, " --requests=", options.requests, " --pcp=", options.pcp,
+                      " --dcp=", options.dcp,
+                      flags.kv_dtype.empty() ? "" : absl::StrCat(" --kv-dtype=", flags.kv_dtype),
                       " --backend=", ToString(backend.device()), " --preset=", options.preset.name,
                       " --layers=", options.layers, " --scale=", Shortest(scale),
                       " --check-every=", options.check_every, " --seed=", options.seed);
@@ -169,8 +185,9 @@ int RunEngine(const Flags& flags, const Options& options, const std::vector<Trac
   const replay::Workload workload = replay::ScaleTrace(trace, label.scale);
   replay::EngineConfig config;
   config.preset = options.preset;
-  config.scheduler = replay::DefaultSchedulerConfig(workload, label.scale);
+  config.scheduler = replay::DefaultSchedulerConfig(workload, label.scale, options.dcp);
   config.world_size = options.pcp;
+  config.dcp = options.dcp;
   config.num_layers = options.layers;
   config.check_every = options.check_every;
   config.seed = static_cast<uint64_t>(options.seed);
@@ -235,6 +252,11 @@ Command ReplayCommand(const Arguments& arguments) {
        &flags->trace},
       {"--requests", "replay the first N requests (200)", &flags->requests},
       {"--pcp", "ranks that share each prefill, 1 to 64 (1)", &flags->pcp},
+      {"--dcp", "ranks that share cache and heads, and merge by LSE; 1 to 64, not with --pcp (1)",
+       &flags->dcp},
+      {"--kv-dtype",
+       "type of the cache: f16, bf16 (of the whole model then), fp8_e4m3, fp8_e5m2 (the model's)",
+       &flags->kv_dtype},
       {"--backend",
        "auto, cuda, vulkan, reference; vulkan:1, vulkan:llvmpipe (auto: the first of cuda, vulkan, "
        "reference that supports the preset)",

@@ -4,15 +4,10 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "vulkan/ops/shader_dtype.h"
 
 namespace weft::vulkan {
 namespace {
-
-// kF32, kF16, kBF16 of convert.glsl.
-uint32_t DTypeConstant(DType dtype) {
-  if (dtype == DType::kF32) return 0;
-  return dtype == DType::kF16 ? 1 : 2;
-}
 
 // A power of two: 64 pieces for the largest row, of 256 floats.
 uint32_t PiecesOfRow(DType dtype, int64_t bucket) {
@@ -38,19 +33,29 @@ void SetRowsAndKeys(uint32_t rows, uint32_t keys, AttentionShape& shape) {
 
 }  // namespace
 
+DType KernelDType(DType dtype, DType kv_dtype) {
+  if (!IsFp8(kv_dtype)) return kv_dtype;
+  return dtype == DType::kF32 ? DType::kF32 : DType::kF16;
+}
+
+uint32_t PieceBytes(DType dtype, DType kv_dtype) {
+  const auto elements = static_cast<uint32_t>(kPieceBytes / SizeOf(KernelDType(dtype, kv_dtype)));
+  return elements * static_cast<uint32_t>(SizeOf(kv_dtype));
+}
+
 int64_t HeadBucket(int64_t head_size) {
   return head_size <= 64 ? 64 : head_size <= 128 ? 128 : 256;
 }
 
 std::vector<uint32_t> AttentionShape::Constants() const {
-  return {DTypeConstant(dtype), lanes,    chunks, rows, keys, aligned ? 1u : 0u,
-          two_paths ? 1u : 0u,  subgroup, threads};
+  return {ShaderDType(dtype), lanes,    chunks, rows, keys, aligned ? 1u : 0u,
+          two_paths ? 1u : 0u,  subgroup, threads, narrow};
 }
 
 std::string AttentionShape::ToString() const {
   return absl::StrCat(threads, " threads, teams of ", lanes, " lanes with ", rows, " rows, ", keys,
                       " keys at a time, rows of up to ", lanes * chunks * kPieceBytes, " bytes in ",
-                      aligned ? "pieces of 16 bytes" : "single elements");
+                      aligned ? "whole pieces" : "whole pieces where they lie so");
 }
 
 // The numbers were measured: on lavapipe (arithmetic and compile time) and on an H200. On the GPU
@@ -107,8 +112,8 @@ int64_t TileTokens(const AttentionShape& prefill, int64_t group_size) {
   return std::max<int64_t>(16, (prefill.rows_per_group() + group_size - 1) / group_size);
 }
 
-std::vector<uint32_t> MergeConstants(const DeviceLimits& limits, DType dtype) {
-  return {DTypeConstant(dtype), limits.is_software ? 32u : 64u};
+std::vector<uint32_t> MergeConstants(const DeviceLimits& limits) {
+  return {limits.is_software ? 32u : 64u};
 }
 
 }  // namespace weft::vulkan

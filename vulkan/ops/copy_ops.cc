@@ -12,9 +12,9 @@
 #include "core/dtype.h"
 #include "core/status_macros.h"
 #include "vulkan/ops/grid.h"
-#include "vulkan/ops/modules.h"
 #include "vulkan/ops/ops.h"
 #include "vulkan/ops/params.h"
+#include "vulkan/ops/quantize_ops.h"
 #include "vulkan/ops/segments.h"
 
 namespace weft::vulkan {
@@ -37,7 +37,9 @@ T Integral(float value) {
 void MakeFill(DType dtype, float value, uint32_t (&fill)[4]) {
   uint8_t bytes[16];
   for (int64_t i = 0; i < 16 / SizeOf(dtype); ++i) {
-    if (dtype == DType::kI32) {
+    if (dtype == DType::kU8) {
+      bytes[i] = Integral<uint8_t>(value);
+    } else if (dtype == DType::kI32) {
       const auto element = Integral<int32_t>(value);
       std::memcpy(bytes + 4 * i, &element, 4);
     } else if (dtype == DType::kI64) {
@@ -50,48 +52,69 @@ void MakeFill(DType dtype, float value, uint32_t (&fill)[4]) {
   std::memcpy(fill, bytes, 16);
 }
 
-}  // namespace
-
-CopyKernels::Choice CopyKernels::Choose(uint64_t bits) const {
-  for (size_t i = 0; i < kUnits.size(); ++i) {
-    if (IsAligned(bits, kUnits[i])) return {by_unit_[i], kUnits[i]};
+// The largest unit that divides `bits`, an `or` of all addresses, strides and sizes in bytes.
+uint32_t UnitBytes(uint64_t bits) {
+  for (const uint32_t unit : {16u, 4u, 2u}) {
+    if (IsAligned(bits, unit)) return unit;
   }
-  return {};  // an odd address: no element has one
+  return 1;
 }
 
-absl::StatusOr<std::unique_ptr<CopyKernels>> PrepareCopyKernels(Device& device) {
-  const DeviceLimits& limits = device.limits();
-  const uint32_t threads = limits.is_software ? 32 : 128;
-  std::array<CopyKernels::Pair, 3> by_unit;
-  for (size_t i = 0; i < by_unit.size(); ++i) {
-    const std::vector<uint32_t> constants = {CopyKernels::kUnits[i], threads};
-    ASSIGN_OR_RETURN(by_unit[i].reshape_and_cache,
-                     device.kernels().Get({&ReshapeAndCacheModule(), constants}));
-    ASSIGN_OR_RETURN(by_unit[i].gather_rows,
-                     device.kernels().Get({&GatherRowsModule(), constants}));
-  }
-  return std::make_unique<CopyKernels>(by_unit, threads);
+const Kernel& KernelOf(const OperationKernels::Copies& copies, uint32_t unit) {
+  return unit == 16 ? *copies.whole : *copies.small;
 }
 
-absl::Status RecordReshapeAndCache(Recorder& recorder, const CopyKernels& kernels,
-                                   const ReshapeAndCacheArgs& args) {
+void FillStrides(const ReshapeAndCacheArgs& args, ReshapeAndCacheParams& params) {
   const KvCacheLayout& layout = args.cache.layout();
   const uint64_t element = SizeOf(layout.dtype());
-  const uint64_t head_bytes = layout.head_size() * element;
-  ReshapeAndCacheParams params;
+  const KvStrides& key = layout.key_strides();
+  const KvStrides& value = layout.value_strides();
   params.key = args.key.address();
   params.value = args.value.address();
-  params.slots = args.slots.address();
   params.key_row_stride = args.key.stride(0) * element;
   params.key_head_stride = args.key.stride(1) * element;
   params.value_row_stride = args.value.stride(0) * element;
   params.value_head_stride = args.value.stride(1) * element;
-  params.key_block_stride = layout.key_strides().block * element;
-  params.key_token_stride = layout.key_strides().token * element;
-  params.cache_key_head_stride = layout.key_strides().head * element;
-  params.value_block_stride = layout.value_strides().block * element;
-  params.value_token_stride = layout.value_strides().token * element;
-  params.cache_value_head_stride = layout.value_strides().head * element;
+  params.key_block_stride = key.block * element;
+  params.key_token_stride = key.token * element;
+  params.cache_key_head_stride = key.head * element;
+  params.value_block_stride = value.block * element;
+  params.value_token_stride = value.token * element;
+  params.cache_value_head_stride = value.head * element;
+  if (key.inner > 0) params.key_run_stride = key.split * element;
+  if (value.inner > 0) params.value_run_stride = value.split * element;
+}
+
+// The sizes that are counted in units.
+absl::Status FillUnits(const KvCacheLayout& layout, uint32_t unit, ReshapeAndCacheParams& params) {
+  const int64_t element = SizeOf(layout.dtype());
+  const int64_t units_per_head = layout.head_size() * element / unit;
+  if (units_per_head * layout.num_kv_heads() > std::numeric_limits<int32_t>::max()) {
+    return absl::OutOfRangeError(absl::StrCat("reshape_and_cache: ", layout.num_kv_heads(),
+                                              " heads of ", layout.head_size() * element,
+                                              " bytes, more than 31 bits count"));
+  }
+  params.unit_bytes = unit;
+  params.units_per_head = static_cast<uint32_t>(units_per_head);
+  params.key_run_units =
+      static_cast<uint32_t>(RunOf(layout, layout.key_strides()) * element / unit);
+  params.value_run_units =
+      static_cast<uint32_t>(RunOf(layout, layout.value_strides()) * element / unit);
+  params.by_units_per_head = MakeDivisor(params.units_per_head);
+  params.by_key_run_units = MakeDivisor(params.key_run_units);
+  params.by_value_run_units = MakeDivisor(params.value_run_units);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RecordReshapeAndCache(Recorder& recorder, const OperationKernels& kernels,
+                                   const ReshapeAndCacheArgs& args) {
+  const KvCacheLayout& layout = args.cache.layout();
+  if (args.key.dtype() != layout.dtype()) return RecordQuantizeToCache(recorder, kernels, args);
+  ReshapeAndCacheParams params;
+  FillStrides(args, params);
+  params.slots = args.slots.address();
   params.num_slots = args.cache.num_slots();
   params.block_size = layout.block_size();
   params.num_tokens = static_cast<uint32_t>(args.slots.extent(0));
@@ -99,30 +122,22 @@ absl::Status RecordReshapeAndCache(Recorder& recorder, const CopyKernels& kernel
   ASSIGN_OR_RETURN(const SegmentTable segments, FillSegments(args.cache, params.segments));
   params.blocks_per_segment = segments.blocks_per_segment;
   params.by_blocks_per_segment = MakeDivisor(segments.blocks_per_segment);
-
-  const CopyKernels::Choice choice = kernels.Choose(
-      segments.address_bits | params.key | params.value | params.key_row_stride |
-      params.key_head_stride | params.value_row_stride | params.value_head_stride | head_bytes);
-  if (choice.unit == 0) return absl::InvalidArgumentError("reshape_and_cache: an odd address");
-  const uint64_t units_per_head = head_bytes / choice.unit;
-  if (units_per_head * layout.num_kv_heads() > std::numeric_limits<int32_t>::max()) {
-    return absl::OutOfRangeError(absl::StrCat("reshape_and_cache: ", layout.num_kv_heads(),
-                                              " heads of ", head_bytes,
-                                              " bytes, more than 31 bits count"));
-  }
-  params.units_per_head = static_cast<uint32_t>(units_per_head);
-  params.by_units_per_head = MakeDivisor(params.units_per_head);
+  const uint32_t unit =
+      UnitBytes(segments.address_bits | params.key | params.value | params.key_row_stride |
+                params.key_head_stride | params.value_row_stride | params.value_head_stride |
+                static_cast<uint64_t>(layout.head_size() * SizeOf(layout.dtype())));
+  RETURN_IF_ERROR(FillUnits(layout, unit, params));
 
   ASSIGN_OR_RETURN(const auto groups,
                    FoldGrid(recorder.device().limits(), args.slots.extent(0), "reshape_and_cache"));
   std::vector<Access> accesses = {Reads(args.key), Reads(args.value), Reads(args.slots)};
   RETURN_IF_ERROR(AppendCache(args.cache, /*write=*/true, accesses));
-  return recorder.Dispatch(*choice.kernels.reshape_and_cache,
+  return recorder.Dispatch(KernelOf(kernels.reshape_and_cache, unit),
                            ParamBytes(params, offsetof(ReshapeAndCacheParams, segments), segments),
                            groups, accesses);
 }
 
-absl::Status RecordGatherRows(Recorder& recorder, const CopyKernels& kernels,
+absl::Status RecordGatherRows(Recorder& recorder, const OperationKernels& kernels,
                               const GatherRowsArgs& args) {
   const uint64_t element = SizeOf(args.source.dtype());
   const int64_t rows = args.destination.extent(0);
@@ -136,13 +151,12 @@ absl::Status RecordGatherRows(Recorder& recorder, const CopyKernels& kernels,
   params.source_rows = args.source.extent(0);
   MakeFill(args.source.dtype(), args.fill, params.fill);
 
-  const CopyKernels::Choice choice =
-      kernels.Choose(params.source | params.destination | params.source_row_stride |
-                     params.destination_row_stride | row_bytes);
-  if (choice.unit == 0) return absl::InvalidArgumentError("gather_rows: an odd address");
-  params.units_per_row = row_bytes / choice.unit;
+  const uint32_t unit = UnitBytes(params.source | params.destination | params.source_row_stride |
+                                  params.destination_row_stride | row_bytes);
+  params.unit_bytes = unit;
+  params.units_per_row = row_bytes / unit;
   // Few enough for parallelism, enough to outweigh the start of a workgroup.
-  params.units_per_part = uint64_t{16} * kernels.threads();
+  params.units_per_part = uint64_t{16} * kernels.threads;
   const uint64_t parts = (params.units_per_row + params.units_per_part - 1) / params.units_per_part;
   const int64_t bound = std::numeric_limits<int32_t>::max();
   if (rows > bound || parts > static_cast<uint64_t>(bound / rows)) {
@@ -155,10 +169,8 @@ absl::Status RecordGatherRows(Recorder& recorder, const CopyKernels& kernels,
                                                rows * static_cast<int64_t>(parts), "gather_rows"));
   const std::vector<Access> accesses = {Reads(args.source), Reads(args.index),
                                         Writes(args.destination)};
-  return recorder.Dispatch(
-      *choice.kernels.gather_rows,
-      absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(&params), sizeof(params)), groups,
-      accesses);
+  return recorder.Dispatch(KernelOf(kernels.gather_rows, unit), ParamBytes(params), groups,
+                           accesses);
 }
 
 }  // namespace weft::vulkan

@@ -5,7 +5,11 @@
 #include "vulkan/shaders/attention_decode.h"
 #include "vulkan/shaders/attention_merge.h"
 #include "vulkan/shaders/attention_prefill.h"
+#include "vulkan/shaders/correct_attn_out.h"
 #include "vulkan/shaders/gather_rows.h"
+#include "vulkan/shaders/merge_states.h"
+#include "vulkan/shaders/quantize_fp8.h"
+#include "vulkan/shaders/quantize_to_cache.h"
 #include "vulkan/shaders/reshape_and_cache.h"
 
 namespace weft::vulkan {
@@ -36,6 +40,26 @@ const ShaderModule& ReshapeAndCacheModule() {
 
 const ShaderModule& GatherRowsModule() {
   static const ShaderModule module = {"gather_rows", absl::MakeConstSpan(shaders::kGatherRows)};
+  return module;
+}
+
+const ShaderModule& CorrectAttnOutModule() {
+  static const ShaderModule module = {"correct_attn_out", absl::MakeConstSpan(shaders::kCorrectAttnOut)};
+  return module;
+}
+
+const ShaderModule& MergeStatesModule() {
+  static const ShaderModule module = {"merge_states", absl::MakeConstSpan(shaders::kMergeStates)};
+  return module;
+}
+
+const ShaderModule& QuantizeFp8Module() {
+  static const ShaderModule module = {"quantize_fp8", absl::MakeConstSpan(shaders::kQuantizeFp8)};
+  return module;
+}
+
+const ShaderModule& QuantizeToCacheModule() {
+  static const ShaderModule module = {"quantize_to_cache", absl::MakeConstSpan(shaders::kQuantizeToCache)};
   return module;
 }
 

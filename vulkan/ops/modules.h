@@ -13,6 +13,10 @@ const ShaderModule& AttentionDecodeModule();
 const ShaderModule& AttentionMergeModule();
 const ShaderModule& ReshapeAndCacheModule();
 const ShaderModule& GatherRowsModule();
+const ShaderModule& CorrectAttnOutModule();
+const ShaderModule& MergeStatesModule();
+const ShaderModule& QuantizeFp8Module();
+const ShaderModule& QuantizeToCacheModule();
 
 }  // namespace weft::vulkan
 

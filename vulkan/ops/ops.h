@@ -5,7 +5,7 @@
 #ifndef WEFT_VULKAN_OPS_OPS_H_
 #define WEFT_VULKAN_OPS_OPS_H_
 
-#include <array>
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -21,45 +21,37 @@
 
 namespace weft::vulkan {
 
-// The kernels that know no element types, one for each unit that they copy in.
-class CopyKernels {
- public:
-  static constexpr std::array<uint32_t, 3> kUnits = {16, 4, 2};  // bytes
-
-  struct Pair {
-    const Kernel* reshape_and_cache = nullptr;
-    const Kernel* gather_rows = nullptr;
+// The kernels that belong to no layer. Kernels live as long as the device.
+struct OperationKernels {
+  // Copies of bytes have a kernel for units of 16 bytes, and one for smaller ones.
+  struct Copies {
+    const Kernel* whole = nullptr;
+    const Kernel* small = nullptr;
   };
-
-  CopyKernels(std::array<Pair, 3> by_unit, uint32_t threads)
-      : by_unit_(by_unit), threads_(threads) {}
-
-  // The kernels of the largest unit that divides `bits`, an `or` of all addresses, strides and
-  // sizes in bytes; even, since no element is smaller than 2 bytes.
-  struct Choice {
-    Pair kernels;
-    uint32_t unit = 0;
-  };
-  Choice Choose(uint64_t bits) const;
-
-  uint32_t threads() const { return threads_; }  // of a workgroup
-
- private:
-  std::array<Pair, 3> by_unit_;
-  uint32_t threads_;
+  Copies reshape_and_cache;
+  Copies gather_rows;
+  const Kernel* quantize_to_cache = nullptr;
+  const Kernel* quantize_fp8 = nullptr;
+  const Kernel* merge_states = nullptr;
+  const Kernel* correct_attn_out = nullptr;
+  uint32_t threads = 0;  // of a workgroup, of all of them
 };
 
-// Slow: compiles. Kernels live as long as the device.
-absl::StatusOr<std::unique_ptr<CopyKernels>> PrepareCopyKernels(Device& device);
+// Slow: compiles.
+absl::StatusOr<std::unique_ptr<OperationKernels>> PrepareOperationKernels(Device& device);
 
 // OUT_OF_RANGE: more tokens, blocks or elements of a token than 31 bits count. RESOURCE_EXHAUSTED:
 // more segments than a parameter block holds.
-absl::Status RecordReshapeAndCache(Recorder& recorder, const CopyKernels& kernels,
+absl::Status RecordReshapeAndCache(Recorder& recorder, const OperationKernels& kernels,
                                    const ReshapeAndCacheArgs& args);
-absl::Status RecordGatherRows(Recorder& recorder, const CopyKernels& kernels,
+absl::Status RecordGatherRows(Recorder& recorder, const OperationKernels& kernels,
                               const GatherRowsArgs& args);
-// Besides, INVALID_ARGUMENT: the layout's strides are all multiples of 16 bytes, a segment's base
-// is not.
+absl::Status RecordQuantizeFp8(Recorder& recorder, const OperationKernels& kernels,
+                               const QuantizeFp8Args& args);
+absl::Status RecordMergeStates(Recorder& recorder, const OperationKernels& kernels,
+                               const MergeStatesArgs& args);
+absl::Status RecordCorrectAttnOut(Recorder& recorder, const OperationKernels& kernels,
+                                  const CorrectAttnOutArgs& args);
 absl::Status RecordAttention(Recorder& recorder, const VulkanPreparedAttention& prepared,
                              const AttentionArgs& args);
 

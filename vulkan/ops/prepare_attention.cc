@@ -25,26 +25,48 @@ absl::Status CheckCounts(const AttentionSpec& spec, const KvCacheLayout& layout)
           absl::StrCat(name, " ", value, ": must fit 31 bits on vulkan"));
     }
   }
+  // Kernels count a head's bytes in 32 bits.
+  for (const auto& [name, strides] : {std::pair("key", layout.key_strides()),
+                                      std::pair("value", layout.value_strides())}) {
+    const int64_t bound = std::numeric_limits<uint32_t>::max() / (layout.head_size() * 4);
+    if (strides.inner > 0 && strides.split > bound) {
+      return absl::UnimplementedError(absl::StrCat(name, " split ", strides.split,
+                                                   ": must be at most ", bound, " on vulkan"));
+    }
+  }
   return absl::OkStatus();
+}
+
+absl::StatusOr<const Kernel*> GetKernel(Device& device, const ShaderModule& module,
+                                        const AttentionShape& shape) {
+  return device.kernels().Get({&module, shape.Constants(), shape.subgroup});
 }
 
 absl::StatusOr<AttentionKernels> MakeKernels(Device& device, const AttentionSpec& spec,
                                              const KvCacheLayout& layout) {
   const DeviceLimits& limits = device.limits();
-  KernelCache& cache = device.kernels();
   const int64_t bucket = HeadBucket(spec.head_size);
-  const bool aligned = IsAligned(StrideBits(layout), kPieceBytes);
+  const DType dtype = KernelDType(spec.dtype, layout.dtype());
   AttentionKernels kernels;
-  kernels.prefill_shape = PrefillShape(limits, spec.dtype, bucket, aligned);
-  kernels.decode_shape = DecodeShape(limits, spec.dtype, bucket, aligned, spec.group_size());
-  ASSIGN_OR_RETURN(kernels.prefill,
-                   cache.Get({&AttentionPrefillModule(), kernels.prefill_shape.Constants(),
-                              kernels.prefill_shape.subgroup}));
-  ASSIGN_OR_RETURN(kernels.decode,
-                   cache.Get({&AttentionDecodeModule(), kernels.decode_shape.Constants(),
-                              kernels.decode_shape.subgroup}));
   ASSIGN_OR_RETURN(kernels.merge,
-                   cache.Get({&AttentionMergeModule(), MergeConstants(limits, spec.dtype)}));
+                   device.kernels().Get({&AttentionMergeModule(), MergeConstants(limits)}));
+  kernels.prefill_shape = PrefillShape(limits, dtype, bucket, /*aligned=*/false);
+  kernels.decode_shape = DecodeShape(limits, dtype, bucket, /*aligned=*/false, spec.group_size());
+  ASSIGN_OR_RETURN(kernels.any_prefill,
+                   GetKernel(device, AttentionPrefillModule(), kernels.prefill_shape));
+  ASSIGN_OR_RETURN(kernels.any_decode,
+                   GetKernel(device, AttentionDecodeModule(), kernels.decode_shape));
+  // On a software device a second kernel costs more than the first one's branches.
+  const uint64_t bits =
+      StrideBits(layout, layout.key_strides()) | StrideBits(layout, layout.value_strides());
+  if (limits.is_software || !IsAligned(bits, PieceBytes(spec.dtype, layout.dtype()))) {
+    return kernels;
+  }
+  AttentionShape prefill = PrefillShape(limits, dtype, bucket, /*aligned=*/true);
+  AttentionShape decode = DecodeShape(limits, dtype, bucket, /*aligned=*/true, spec.group_size());
+  prefill.narrow = decode.narrow = IsFp8(layout.dtype()) ? 1 : 0;
+  ASSIGN_OR_RETURN(kernels.prefill, GetKernel(device, AttentionPrefillModule(), prefill));
+  ASSIGN_OR_RETURN(kernels.decode, GetKernel(device, AttentionDecodeModule(), decode));
   return kernels;
 }
 
@@ -53,25 +75,18 @@ absl::StatusOr<AttentionKernels> MakeKernels(Device& device, const AttentionSpec
 absl::Status SupportsAttention(const Device& device, const AttentionSpec& spec,
                                const KvCacheLayout& layout) {
   RETURN_IF_ERROR(ValidateForLayout(spec, layout));
-  if (spec.kv_dtype != spec.dtype) {
+  if (spec.kv_dtype != spec.dtype && !IsFp8(spec.kv_dtype)) {
     return NotBuilt(
         absl::StrCat("kv_dtype ", Name(spec.kv_dtype), " with dtype ", Name(spec.dtype)));
   }
-  if (spec.output_dtype() != spec.dtype) return NotBuilt("an output of another dtype");
-  if (layout.key_strides().inner > 0 || layout.value_strides().inner > 0) {
-    return NotBuilt("head dimensions in runs");
-  }
-  if (spec.softcap != 0.0f) return NotBuilt("softcap");
-  if (spec.window > 0) return NotBuilt("window");
-  if (!spec.alibi_slopes.empty()) return NotBuilt("alibi_slopes");
-  if (!spec.sinks.empty()) return NotBuilt("sinks");
   if (spec.head_size < kMinHeadSize || spec.head_size > kMaxHeadSize) {
     return absl::UnimplementedError(absl::StrCat("head_size ", spec.head_size, ": must be in [",
                                                  kMinHeadSize, ", ", kMaxHeadSize, "] on vulkan"));
   }
   RETURN_IF_ERROR(CheckCounts(spec, layout));
   const int64_t shared =
-      DecodeSharedBytes(DecodeShape(device.limits(), spec.dtype, HeadBucket(spec.head_size),
+      DecodeSharedBytes(DecodeShape(device.limits(), KernelDType(spec.dtype, spec.kv_dtype),
+                                    HeadBucket(spec.head_size),
                                     /*aligned=*/true, spec.group_size()));
   if (shared > device.limits().max_shared_memory_bytes) {
     return absl::UnimplementedError(absl::StrCat("the decode kernel takes ", shared,

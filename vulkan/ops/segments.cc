@@ -24,7 +24,9 @@ absl::StatusOr<SegmentTable> FillSegments(const KvCacheView& cache,
   }
   table.blocks_per_segment =
       static_cast<uint32_t>(std::max<int64_t>(1, cache.blocks_per_segment()));
-  table.address_bits = StrideBits(cache.layout());
+  const KvCacheLayout& layout = cache.layout();
+  table.address_bits =
+      StrideBits(layout, layout.key_strides()) | StrideBits(layout, layout.value_strides());
   for (size_t i = 0; i < table.count; ++i) {
     segments[i].key = cache.segments()[i].key_base;
     segments[i].value = cache.segments()[i].value_base;
@@ -33,11 +35,13 @@ absl::StatusOr<SegmentTable> FillSegments(const KvCacheView& cache,
   return table;
 }
 
-uint64_t StrideBits(const KvCacheLayout& layout) {
-  const KvStrides& key = layout.key_strides();
-  const KvStrides& value = layout.value_strides();
-  const int64_t elements = key.block | key.token | key.head | value.block | value.token |
-                           value.head | layout.head_size();
+int64_t RunOf(const KvCacheLayout& layout, const KvStrides& strides) {
+  return strides.inner == 0 ? layout.head_size() : strides.inner;
+}
+
+uint64_t StrideBits(const KvCacheLayout& layout, const KvStrides& strides) {
+  int64_t elements = strides.block | strides.token | strides.head | RunOf(layout, strides);
+  if (strides.inner > 0) elements |= strides.split;
   return static_cast<uint64_t>(elements * SizeOf(layout.dtype()));
 }
 

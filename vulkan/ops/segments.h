@@ -25,8 +25,11 @@ struct SegmentTable {
 absl::StatusOr<SegmentTable> FillSegments(const KvCacheView& cache,
                                           KvSegmentParams (&segments)[kMaxSegments]);
 
-// The strides' share of SegmentTable::address_bits, and that of a head's bytes.
-uint64_t StrideBits(const KvCacheLayout& layout);
+// An `or` of the strides of keys or values, and of a run of adjacent dimensions, in bytes: both are
+// the layout's share of SegmentTable::address_bits.
+uint64_t StrideBits(const KvCacheLayout& layout, const KvStrides& strides);
+// Adjacent dimensions of a head: all, or KvStrides::inner.
+int64_t RunOf(const KvCacheLayout& layout, const KvStrides& strides);
 
 // The bytes of `params` up to the last segment in use. `fixed` is the offset of its segments.
 template <typename Params>
@@ -34,6 +37,12 @@ absl::Span<const uint8_t> ParamBytes(const Params& params, size_t fixed,
                                      const SegmentTable& segments) {
   return absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(&params),
                              fixed + segments.count * sizeof(KvSegmentParams));
+}
+
+// Of a block without segments.
+template <typename Params>
+absl::Span<const uint8_t> ParamBytes(const Params& params) {
+  return absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(&params), sizeof(params));
 }
 
 }  // namespace weft::vulkan

@@ -114,29 +114,33 @@ void main() {
   const ivec4 keys_of_row = RefInt4(decode_row + 16).x;  // num_keys, first_granule, num_granules
   const uint granule = uint(split.y);
 
-  StartTeam();
+  StartTeam(kv_head);
   const uint first_head = kv_head * p.group_size + part * ROWS;
   const uint num_rows = min(p.group_size - part * ROWS, ROWS);
   UNROLL for (uint r = 0; r < ROWS; ++r) {
     LoadQuery(r, uint(row.x), first_head + min(r, num_rows - 1));
   }
-  const uint last_seen = min(uint(min(row.y, keys_of_row.x - 1)), granule * kGranule + kGranule - 1);
   // Not beyond the granule: the last turn may run into the next one.
-  if (lane / kRowLanes < num_rows) row_position = int(last_seen);
-  const uint num_keys = last_seen + 1 - granule * kGranule;
+  const uint granule_key = granule * kGranule;
+  const uint last_seen = min(uint(min(row.y, keys_of_row.x - 1)), granule_key + kGranule - 1);
+  const uint first_seen = max(uint(FirstSeen(row.y)), granule_key);
+  if (lane / kRowLanes < num_rows) {
+    SetRow(first_head + lane / kRowLanes, row.y, int(first_seen), int(last_seen) + 1);
+  }
   const uint team = gl_LocalInvocationIndex / LANES;
-  const uint turns = (num_keys + kTeams * KEYS - 1) / (kTeams * KEYS);
-  uint first_block = granule * (kGranule / KEYS);  // of the turn
-  KvRow next = FindKey(first_block + team, last_seen, uint(row.z), kv_head);
+  uint first_block = first_seen / KEYS;  // of the turn
+  const uint num_blocks = last_seen / KEYS + 1 - first_block;
+  const uint turns = (num_blocks + kTeams - 1) / kTeams;
+  KvRow next = FindKey(first_block + team, first_seen, last_seen, uint(row.z), kv_head);
   [[dont_unroll]] for (uint t = 0; t < turns; ++t) {
     const KvRow found = next;
     LoadKeys(found);
     LoadValues(found);
     // The page look-up of the next turn runs beside this one's arithmetic.
-    next = FindKey(first_block + kTeams + team, last_seen, uint(row.z), kv_head);
+    next = FindKey(first_block + kTeams + team, first_seen, last_seen, uint(row.z), kv_head);
     Dot();
     Softmax(first_block + team, true);
-    Weigh((first_block + kTeams) * KEYS <= last_seen + 1);
+    Weigh(first_block * KEYS >= first_seen && (first_block + kTeams) * KEYS <= last_seen + 1);
     first_block += kTeams;
   }
   AddTeams();

@@ -2,19 +2,17 @@
 #extension GL_GOOGLE_include_directive : require
 // SPDX-License-Identifier: Apache-2.0
 //
-// The granule states of one (decode row, query head), merged from left to right, normalised and
-// written out. A row of one granule is that granule's state, normalised.
+// The granule states of one (decode row, query head), merged from left to right, normalised (with
+// the sink) and written out. A row of one granule is that granule's state, normalised.
 
 #include "attention_output.glsl"
 
-layout(constant_id = 0) const uint DTYPE = 1;
-layout(local_size_x_id = 1) in;
-layout(constant_id = 1) const uint THREADS = 64;
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint THREADS = 64;
 
 const uint kAhead = 8;      // states whose loads run beside each other
-const float kLog2E = 1.44269504088896340736;
 
-float LoadFloat(uint64_t address) { return RefFloat(address).x; }
+float ReadFloat(uint64_t address) { return RefFloat(address).x; }
 
 void MergeDim(AttentionParams p, uint64_t first_state, uint num_states, uint dim, out float maximum,
               out precise float total, out precise float weighted) {
@@ -27,9 +25,9 @@ void MergeDim(AttentionParams p, uint64_t first_state, uint num_states, uint dim
     float o[kAhead];
     UNROLL for (uint i = 0; i < kAhead; ++i) {
       const uint64_t state = first_state + uint64_t(min(base + i, num_states - 1)) * p.num_heads;
-      m[i] = LoadFloat(p.partial_stats + state * 8);
-      l[i] = LoadFloat(p.partial_stats + state * 8 + 4);
-      o[i] = LoadFloat(p.partial_sums + (state * p.head_size + dim) * 4);
+      m[i] = ReadFloat(p.partial_stats + state * 8);
+      l[i] = ReadFloat(p.partial_stats + state * 8 + 4);
+      o[i] = ReadFloat(p.partial_sums + (state * p.head_size + dim) * 4);
     }
     UNROLL for (uint i = 0; i < kAhead; ++i) {
       const bool first = base + i == 0;
@@ -64,8 +62,9 @@ void main() {
     float total;
     float weighted;
     MergeDim(p, first_state, num_states, dim, maximum, total, weighted);
-    const float factor = total == 0.0 ? 0.0 : 1.0 / total;
-    StoreElement(DTYPE, out_row, dim, weighted * factor);
+    const float factor =
+        Normaliser(p, head, Divide(head, p.by_group_size), maximum, total);
+    StoreDim(p, out_row, dim, weighted * factor);
     if (dim == 0) StoreLse(p, uint(row.x), head, maximum, total);
   }
 }

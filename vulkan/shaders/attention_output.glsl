@@ -1,24 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A finished row: output in the query's type, log-sum-exp in float.
+// A finished row: its normalisation, with a sink; output and log-sum-exp.
 #ifndef WEFT_VULKAN_SHADERS_ATTENTION_OUTPUT_GLSL_
 #define WEFT_VULKAN_SHADERS_ATTENTION_OUTPUT_GLSL_
 
 #include "attention_params.glsl"
-#include "convert.glsl"
+#include "element.glsl"
 
 uint64_t OutRow(AttentionParams p, uint row, uint head) {
   return p.out_rows + row * p.out_row_stride + head * p.out_head_stride;
 }
 
-void StoreElement(uint dtype, uint64_t row, uint dim, float value) {
-  if (dtype == kF32) {
-    Ref32(row + 4 * dim).x = floatBitsToUint(value);
-  } else {
-    Ref16(row + 2 * dim).x = uint16_t(NarrowOfFloat(dtype, value));
-  }
+void StoreDim(AttentionParams p, uint64_t row, uint dim, float value) {
+  StoreElement(p.out_dtype, row + dim * ElementBytes(p.out_dtype), value * p.inverse_out_scale);
 }
 
+// What the weighted sum of values is multiplied with. A row that sees nothing stays 0, sink or not;
+// a sink of -infinity changes no bit.
+float Normaliser(AttentionParams p, uint head, uint kv_head, float maximum, float total) {
+  if (total == 0.0) return 0.0;
+  const float scale = p.v_scales == 0 ? 1.0 : RefFloat(p.v_scales + kv_head * uint64_t(4)).x;
+  precise float unit = p.value_unit * scale;
+  if (p.sinks == 0) return unit / total;
+  const float sink = RefFloat(p.sinks + head * uint64_t(4)).x;
+  const float larger = max(maximum, sink);
+  const float keep = larger == maximum ? 1.0 : exp2((maximum - larger) * kLog2E);
+  const float add = exp2((sink - larger) * kLog2E);
+  precise float divisor = fma(total, keep, add);
+  return unit * keep / divisor;
+}
+
+// Without the sink.
 void StoreLse(AttentionParams p, uint row, uint head, float maximum, float total) {
   if (p.lse == 0) return;
   // A row that sees nothing has no weight at all; log(0) is not -infinity on every device.

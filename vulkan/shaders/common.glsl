@@ -9,21 +9,26 @@
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_EXT_scalar_block_layout : require
 #extension GL_EXT_shader_16bit_storage : require
+#extension GL_EXT_shader_8bit_storage : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 
 #define UNROLL [[unroll]]
 
+const float kLog2E = 1.44269504088896340736;
+
 // The address of the parameter block, a struct of vulkan/ops/params.h.
 layout(push_constant, scalar) uniform Push { uint64_t params; } push;
 
+layout(buffer_reference, scalar, buffer_reference_align = 1) buffer Ref8 { uint8_t x; };
 layout(buffer_reference, scalar, buffer_reference_align = 2) buffer Ref16 { uint16_t x; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Ref32 { uint x; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer RefFloat { float x; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer RefInt2 { ivec2 x; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer RefInt4 { ivec4 x; };
 layout(buffer_reference, scalar, buffer_reference_align = 8) buffer Ref64 { int64_t x; };
+layout(buffer_reference, scalar, buffer_reference_align = 8) buffer RefPair { uvec2 x; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Ref128 { uvec4 x; };
 
 // Division by a number known to the host (Divisor of vulkan/ops/params.h): exact for n < 2^31.

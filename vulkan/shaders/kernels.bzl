@@ -8,18 +8,27 @@ KERNELS = [
     "attention_decode",
     "attention_merge",
     "attention_prefill",
+    "correct_attn_out",
     "gather_rows",
+    "merge_states",
+    "quantize_fp8",
+    "quantize_to_cache",
     "reshape_and_cache",
 ]
 
 # What they include.
 INCLUDES = [
     "attention_core.glsl",
+    "attention_load.glsl",
     "attention_output.glsl",
     "attention_params.glsl",
+    "attention_softmax.glsl",
     "common.glsl",
     "convert.glsl",
     "copy.glsl",
+    "element.glsl",
+    "quantize.glsl",
+    "states.glsl",
 ]
 
 def kernels():

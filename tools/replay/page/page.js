@@ -15,6 +15,9 @@ const percentile = (values, share) => {
   return sorted.length ? sorted[Math.round(share * (sorted.length - 1))] : 0;
 };
 
+// What the ranks share: each prefill, or heads and cache.
+const group = () => (summary.dcp > 1 ? "DCP" : "PCP");
+
 // ---- Top
 function showTop() {
   const many = (n, word) => `${grouped(n)} ${word}${n === 1 ? "" : "s"}`;
@@ -27,7 +30,8 @@ function showTop() {
     <p class="eyebrow">weft replay</p>
     <h1>${escaped(summary.preset)} on ${escaped(summary.device)}</h1>
     <p class="quiet">${many(summary.requests, "request")} of ${escaped(summary.trace === "built-in" ? "the built-in trace" : summary.trace)},
-      lengths times ${+summary.scale.toPrecision(4)}; ${many(summary.layers, "layer")}, ${many(summary.pcp, "rank")}, ${many(numSteps, "step")}</p>
+      lengths times ${+summary.scale.toPrecision(4)}; ${many(summary.layers, "layer")}, ${many(ranks.length, "rank")}${
+    ranks.length > 1 ? ` (${group()})` : ""}, cache of ${escaped(summary.kv_dtype)}, ${many(numSteps, "step")}</p>
     <p class="verdict ${failed ? "bad" : ""}">${verdict}</p>
     ${failed ? `<pre class="mismatches" tabindex="0">${data.mismatches.map(escaped).join("\n\n")}</pre>` : ""}
     <dl class="tiles">${tiles().map(([name, value, remark]) =>
@@ -50,9 +54,9 @@ function tiles() {
   const prompts = summary.prefill_tokens + summary.prefix_hit_tokens;
   found.push(["Prefix hits", unit(percent(prompts ? summary.prefix_hit_tokens / prompts : 0)), `${compact(summary.prefix_hit_tokens)} tokens of the prompts were in the cache`]);
   found.push(["Cache blocks in use", unit(percent(summary.block_use_peak)), `at the peak; mean ${percent(summary.block_use_mean)}`]);
-  if (summary.pcp > 1) found.push(["PCP balance", fixed(summary.pcp_balance, 3), "causal work of the busiest rank over the mean"]);
+  if (ranks.length > 1) found.push([`${group()} balance`, fixed(summary.pcp_balance, 3), "causal work of the busiest rank over the mean"]);
   const device = sum(ops.map((op) => sum(op.seconds)));
-  found.push(["Device time", unit(duration(device)), summary.pcp > 1 ? "of all ranks together" : "of all operations"]);
+  found.push(["Device time", unit(duration(device)), ranks.length > 1 ? "of all ranks together" : "of all operations"]);
   return found;
 }
 
@@ -154,7 +158,7 @@ function showBalance() {
     card("PCP balance", "One rank: there is nothing to balance. <code>--pcp=N</code> shares each prefill between N ranks.", "right");
     return;
   }
-  const section = card("PCP balance", "Causal work (query, visible key) of the busiest rank over the mean of all; 1 is even", "right");
+  const section = card(`${group()} balance`, "Causal work (query, visible key) of the busiest rank over the mean of all; 1 is even", "right");
   const balance = (i) => (steps.causal_pairs[i] ? (steps.causal_pairs_of_busiest[i] * ranks.length) / steps.causal_pairs[i] : null);
   new StepPlot(section, {
     label: "Balance of causal work between ranks", format: (n) => fixed(n, 3), low: 1,
@@ -166,6 +170,9 @@ function showBalance() {
 }
 
 const opNames = {
+  merge_states: ["Merge states", "new tokens and context (DCP)", "purple"],
+  correct_attn_out: ["Correct output", "shares of the ranks (DCP)", "teal"],
+  quantize_fp8: ["Quantize", "", "teal"],
   copy: ["Copy", "tables, collectives, results", "grey"],
   fill: ["Fill", "poisons the outputs", "red"],
   reshape_and_cache: ["Reshape and cache", "writes keys and values", "green"],
