@@ -57,14 +57,16 @@ absl::StatusOr<DcpLayers> DcpLayers::For(const AttentionSpec& spec, int64_t worl
 
 DcpRank::DcpRank(const RankConfig& config, std::shared_ptr<Backend> backend,
                  const DcpLayers& layers, const AttentionLayer& share, const AttentionLayer& fresh,
-                 const Content& content, Communicator* communicator, const DcpShard& shard)
+                 const KvCacheLayout& fresh_metadata, const Content& content,
+                 Communicator* communicator, const DcpShard& shard)
     : Rank(config, std::move(backend), content),
       layers_(layers),
       share_layer_(share),
       fresh_layer_(fresh),
       communicator_(communicator),
       shard_(shard),
-      builder_(share.layout(), config.num_blocks) {}
+      builder_(share.layout(), config.num_blocks),
+      fresh_builder_(fresh_metadata, config.num_blocks) {}
 
 absl::StatusOr<std::unique_ptr<Rank>> DcpRank::Create(const RankConfig& config,
                                                       std::shared_ptr<Backend> backend,
@@ -83,11 +85,16 @@ absl::StatusOr<std::unique_ptr<Rank>> DcpRank::Create(const RankConfig& config,
   ASSIGN_OR_RETURN(const AttentionLayer share,
                    AttentionLayer::Create(backend, layers.share, cache));
   ASSIGN_OR_RETURN(const AttentionLayer fresh, AttentionLayer::Create(backend, layers.fresh, rows));
+  // As the cache would be if it had this rank's KV heads only: a plan's keys have its layer's
+  // heads.
+  ASSIGN_OR_RETURN(
+      const KvCacheLayout own_heads,
+      KvCacheLayout::Nhd(spec.dtype, page_tokens, layers.fresh.num_kv_heads, spec.head_size));
   DcpShard shard;
   shard.world = config.world_size;
   shard.rank = config.rank;
-  auto rank = std::unique_ptr<DcpRank>(
-      new DcpRank(config, std::move(backend), layers, share, fresh, content, communicator, shard));
+  auto rank = std::unique_ptr<DcpRank>(new DcpRank(config, std::move(backend), layers, share, fresh,
+                                                   own_heads, content, communicator, shard));
   RETURN_IF_ERROR(rank->Open(spec, cache));
   if (!spec.sinks.empty()) {
     ASSIGN_OR_RETURN(rank->sinks_, rank->Allocate({layers.num_heads, sizeof(float)}));
@@ -212,20 +219,22 @@ absl::Status DcpRank::Plan(const StepWork& work, RankWork& done) {
   MetadataOptions options;
   options.dcp = shard_;
   ASSIGN_OR_RETURN(const AttentionMetadata metadata, builder_.Build(work.batch, options));
+  ASSIGN_OR_RETURN(const AttentionMetadata fresh, fresh_builder_.Build(work.batch, options));
   int64_t pairs_of_heads = 0;
-  const auto plan_for = [&](const AttentionLayer& layer, KeyScope keys, RowScope rows,
-                            StepBuffers& step) -> absl::Status {
+  const auto plan_for = [&](const AttentionLayer& layer, const AttentionMetadata& of, KeyScope keys,
+                            RowScope rows, StepBuffers& step) -> absl::Status {
     PlanOptions scope;
     scope.keys = keys;
     scope.rows = rows;
-    ASSIGN_OR_RETURN(const std::shared_ptr<const weft::Plan> plan, layer.MakePlan(metadata, scope));
+    ASSIGN_OR_RETURN(const std::shared_ptr<const weft::Plan> plan, layer.MakePlan(of, scope));
     RETURN_IF_ERROR(step.Update(*queue_, plan));
     pairs_of_heads += plan->causal_pairs() * layer.spec().num_heads;
     return fault_hook_ ? fault_hook_(*queue_, step, work.step) : absl::OkStatus();
   };
-  RETURN_IF_ERROR(plan_for(share_layer_, KeyScope::kAll, RowScope::kDecodes, *decodes_));
-  RETURN_IF_ERROR(plan_for(share_layer_, KeyScope::kContext, RowScope::kPrefills, *context_));
-  RETURN_IF_ERROR(plan_for(fresh_layer_, KeyScope::kNew, RowScope::kPrefills, *fresh_));
+  RETURN_IF_ERROR(plan_for(share_layer_, metadata, KeyScope::kAll, RowScope::kDecodes, *decodes_));
+  RETURN_IF_ERROR(
+      plan_for(share_layer_, metadata, KeyScope::kContext, RowScope::kPrefills, *context_));
+  RETURN_IF_ERROR(plan_for(fresh_layer_, fresh, KeyScope::kNew, RowScope::kPrefills, *fresh_));
   done.rows = metadata.num_actual_tokens();
   done.causal_pairs = pairs_of_heads / layers_.share.num_heads * config_.num_layers;
   RETURN_IF_ERROR(MakeViews(done.rows));

@@ -80,8 +80,9 @@ class DcpRank : public Rank {
   };
 
   DcpRank(const RankConfig& config, std::shared_ptr<Backend> backend, const DcpLayers& layers,
-          const AttentionLayer& share, const AttentionLayer& fresh, const Content& content,
-          Communicator* communicator, const DcpShard& shard);
+          const AttentionLayer& share, const AttentionLayer& fresh,
+          const KvCacheLayout& fresh_metadata, const Content& content, Communicator* communicator,
+          const DcpShard& shard);
 
   absl::Status MakeViews(int64_t tokens);
   absl::Status MakeStateViews(int64_t tokens);
@@ -92,7 +93,7 @@ class DcpRank : public Rank {
   AttentionLayer share_layer_, fresh_layer_;
   Communicator* communicator_;
   DcpShard shard_;
-  AttentionMetadataBuilder builder_;
+  AttentionMetadataBuilder builder_, fresh_builder_;
   std::unique_ptr<StepBuffers> decodes_, context_, fresh_;
   std::unique_ptr<Buffer> sinks_;  // of the rank's heads; null without
   std::unique_ptr<Buffer> indices_, kv_, own_query_, query_, workspace_;
