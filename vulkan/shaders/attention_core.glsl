@@ -5,10 +5,10 @@
 // attention_softmax.glsl computes.
 //
 // LANES adjacent lanes (a team) hold ROWS query rows and their outputs, each lane CHUNKS pieces of
-// kChunkDims dimensions of every row. A key block is loaded piece by piece the same way, so that a team reads
-// whole rows with adjacent loads of 16 bytes. The ROWS x KEYS dot products, spread over the lanes, are
-// summed by halving: each step exchanges half of the values with the lane `x` away and adds the
-// rest, until each lane holds the finished logits of one row and kLogits keys.
+// kChunkDims dimensions of every row. A key block is loaded piece by piece the same way, so that a
+// team reads whole rows with adjacent loads of 16 bytes. The ROWS x KEYS dot products, spread over
+// the lanes, are summed by halving: each step exchanges half of the values with the lane `x` away
+// and adds the rest, until each lane holds the finished logits of one row and kLogits keys.
 //
 // A result's bits must not depend on the tile that a row stands in (design.md, semantics 11):
 //  - Key blocks lie at absolute positions, and a row's state after a block depends on the row and
