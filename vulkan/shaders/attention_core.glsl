@@ -95,7 +95,7 @@ void StartTeam(uint kv_head) {
     sum[i] = 0.0;
     if (DTYPE == kF32) folded_sum[i] = 0.0;
   }
-  const float k_scale = p.k_scales == 0 ? 1.0 : RefFloat(p.k_scales + kv_head * uint64_t(4)).x;
+  const float k_scale = FloatOr(p.k_scales, kv_head, 1.0);
   precise float scale = p.scale * k_scale;
   logit_scale = scale;
   shaped_logits = p.softcap != 0.0 || p.alibi_slopes != 0;
@@ -107,7 +107,7 @@ void SetRow(uint head, int position, int first_key, int end_key) {
   row_position = position;
   row_first = first_key;
   row_count = uint(max(end_key - first_key, 0));
-  if (P().alibi_slopes != 0) row_slope = RefFloat(P().alibi_slopes + head * uint64_t(4)).x;
+  if (P().alibi_slopes != 0) row_slope = FloatOr(P().alibi_slopes, head, 0.0);
 }
 
 int FirstSeen(int position) { return max(position - P().window + 1, 0); }

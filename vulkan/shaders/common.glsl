@@ -38,6 +38,13 @@ struct Divisor {
 
 uint Divide(uint n, Divisor d) { return uint((uint64_t(n) * d.multiplier) >> d.shift); }
 
+// An element of a table of floats, or `otherwise` where there is no table (address 0). The address is
+// chosen and not the load: lavapipe 26.1 loads ahead of a branch, and dies of address 0.
+float FloatOr(uint64_t table, uint index, float otherwise) {
+  const float x = RefFloat(table == 0 ? push.params : table + index * uint64_t(4)).x;
+  return table == 0 ? otherwise : x;
+}
+
 #ifdef SHADOW_BINDINGS
 #include "shadow_bindings.glsl"
 #else

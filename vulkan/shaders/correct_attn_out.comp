@@ -66,7 +66,7 @@ void main() {
   const float own = LseOfRank(p, row, head, p.rank);
   float sink = kEmpty;
   if (p.sinks != 0) {
-    const float natural = RefFloat(p.sinks + head * uint64_t(4)).x;
+    const float natural = FloatOr(p.sinks, head, 0.0);
     sink = p.base2 != 0 ? natural * kLog2E : natural;
   }
   const float largest = max(maximum, sink);
