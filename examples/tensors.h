@@ -4,6 +4,7 @@
 #ifndef WEFT_EXAMPLES_TENSORS_H_
 #define WEFT_EXAMPLES_TENSORS_H_
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -89,8 +90,7 @@ inline int Compare(const std::vector<float>& a, const std::vector<float>& b, flo
   float worst = a.size() == b.size() && !a.empty() ? 0.0f : INFINITY;
   for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
     const float difference = std::abs(a[i] - b[i]);
-    // Not a comparison that a NaN could pass.
-    if (!(difference <= worst)) worst = difference;
+    worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
   }
   const bool good = worst <= tolerance;
   std::cout << "largest difference " << worst << (good ? ": fine" : ": WRONG") << "\n";

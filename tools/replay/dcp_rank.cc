@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "collectives/cp_lse.h"
 #include "core/fingerprint.h"
 #include "core/status_macros.h"
 
@@ -115,21 +116,28 @@ absl::Status DcpRank::AllocateMore() {
   const int64_t heads = spec.num_heads, own = layers_.num_heads, kv_heads = spec.num_kv_heads;
   const int64_t head = spec.head_size * SizeOf(spec.dtype), number = sizeof(float);
   const int64_t state = spec.head_size * number;
-  ASSIGN_OR_RETURN(indices_, Allocate({tokens, kv_heads + own + heads, int64_t{sizeof(int64_t)}}));
+  ASSIGN_OR_RETURN(indices_, Allocate({tokens, kv_heads + own, int64_t{sizeof(int64_t)}}));
   ASSIGN_OR_RETURN(kv_, Allocate({tokens, kv_heads, 2, head}));
   ASSIGN_OR_RETURN(own_query_, Allocate({tokens, own, head}));
-  ASSIGN_OR_RETURN(rank_major_, Allocate({tokens, heads, head}));
   ASSIGN_OR_RETURN(query_, Allocate({tokens, heads, head}));
   ASSIGN_OR_RETURN(share_out_, Allocate({tokens, heads, state}));
   ASSIGN_OR_RETURN(share_lse_, Allocate({tokens, heads, number}));
-  ASSIGN_OR_RETURN(all_lse_, Allocate({world, tokens, heads, number}));
-  ASSIGN_OR_RETURN(corrected_, Allocate({tokens, heads, state}));
   ASSIGN_OR_RETURN(merged_out_, Allocate({tokens, own, state}));
   ASSIGN_OR_RETURN(merged_lse_, Allocate({tokens, own, number}));
   ASSIGN_OR_RETURN(fresh_out_, Allocate({tokens, own, state}));
   ASSIGN_OR_RETURN(fresh_lse_, Allocate({tokens, own, number}));
   ASSIGN_OR_RETURN(out_, Allocate({tokens, own, head}));
   ASSIGN_OR_RETURN(lse_, Allocate({tokens, own, number}));
+  // The views of the largest step say how much the collectives need.
+  RETURN_IF_ERROR(MakeViews(tokens));
+  ASSIGN_OR_RETURN(int64_t bytes, CpLseWorkspaceBytes(world, tokens, heads, spec.head_size));
+  for (const TensorView* local : {&views_.fresh.query, &views_.out}) {
+    ASSIGN_OR_RETURN(const int64_t need, AllGatherHeadsWorkspaceBytes(world, *local));
+    bytes = std::max(bytes, need);
+  }
+  ASSIGN_OR_RETURN(workspace_, Allocate({bytes}));
+  ASSIGN_OR_RETURN(views_.workspace, TensorView::Contiguous(workspace_->address(), DType::kU8,
+                                                            {bytes}, backend_->device()));
   return absl::OkStatus();
 }
 
@@ -138,7 +146,7 @@ absl::Status DcpRank::MakeViews(int64_t tokens) {
   const DeviceId device = backend_->device();
   const DType dtype = spec.dtype;
   const int64_t size = spec.head_size, heads = spec.num_heads, kv_heads = spec.num_kv_heads;
-  const int64_t own = layers_.num_heads, world = config_.world_size;
+  const int64_t own = layers_.num_heads;
   const auto flat = [&](const Buffer& buffer, DType type, std::initializer_list<int64_t> extents,
                         int64_t offset = 0) {
     return TensorView::Contiguous(Behind(buffer, offset, type), type, extents, device);
@@ -146,14 +154,8 @@ absl::Status DcpRank::MakeViews(int64_t tokens) {
   constexpr DType kIndex = DType::kI64;
   ASSIGN_OR_RETURN(views_.key_index, flat(*indices_, kIndex, {tokens * kv_heads}));
   ASSIGN_OR_RETURN(views_.query_index, flat(*indices_, kIndex, {tokens * own}, tokens * kv_heads));
-  ASSIGN_OR_RETURN(views_.by_row,
-                   flat(*indices_, kIndex, {tokens * heads}, tokens * (kv_heads + own)));
   ASSIGN_OR_RETURN(views_.kv_heads, flat(*kv_, dtype, {tokens * kv_heads, 2 * size}));
-  ASSIGN_OR_RETURN(views_.own_query, flat(*own_query_, dtype, {tokens, own * size}));
   ASSIGN_OR_RETURN(views_.own_query_rows, flat(*own_query_, dtype, {tokens * own, size}));
-  ASSIGN_OR_RETURN(views_.rank_major, flat(*rank_major_, dtype, {world * tokens, own * size}));
-  ASSIGN_OR_RETURN(views_.rank_major_rows, flat(*rank_major_, dtype, {tokens * heads, size}));
-  ASSIGN_OR_RETURN(views_.query_rows, flat(*query_, dtype, {tokens * heads, size}));
 
   const int64_t pair = 2 * size, token = kv_heads * pair;
   ASSIGN_OR_RETURN(views_.share.query, flat(*query_, dtype, {tokens, heads, size}));
@@ -168,7 +170,6 @@ absl::Status DcpRank::MakeViews(int64_t tokens) {
   const KvSegment rows = {Behind(*kv_, first, dtype), Behind(*kv_, first + size, dtype), tokens};
   ASSIGN_OR_RETURN(views_.fresh.cache, KvCacheView::Create(fresh_layer_.layout(), device, {rows}));
   ASSIGN_OR_RETURN(views_.out, flat(*out_, dtype, {tokens, own, size}));
-  ASSIGN_OR_RETURN(views_.own_out_rows, flat(*out_, dtype, {tokens, own * size}));
   return MakeStateViews(tokens);
 }
 
@@ -191,7 +192,7 @@ absl::Status DcpRank::MakeStateViews(int64_t tokens) {
 absl::Status DcpRank::UploadIndices(const StepWork& work) {
   std::vector<int64_t> requests, positions, indices;
   RowsOf(work, requests, positions);
-  const int64_t heads = layers_.share.num_heads, own = layers_.num_heads;
+  const int64_t own = layers_.num_heads;
   const auto tokens = static_cast<int64_t>(positions.size());
   for (int64_t row = 0; row < tokens; ++row) {
     for (int64_t head = 0; head < layers_.share.num_kv_heads; ++head) {
@@ -201,11 +202,6 @@ absl::Status DcpRank::UploadIndices(const StepWork& work) {
   for (int64_t row = 0; row < tokens; ++row) {
     for (int64_t head = layers_.first_head; head < layers_.first_head + own; ++head) {
       indices.push_back(content_->QueryRow(requests[row], positions[row], head, /*window=*/0));
-    }
-  }
-  for (int64_t row = 0; row < tokens; ++row) {
-    for (int64_t head = 0; head < heads; ++head) {
-      indices.push_back((head / own * tokens + row) * own + head % own);
     }
   }
   return queue_->CopyFromHost(indices_->address(), AsBytes(indices));
@@ -238,52 +234,24 @@ absl::Status DcpRank::Plan(const StepWork& work, RankWork& done) {
   return absl::OkStatus();
 }
 
-absl::Status DcpRank::GatherQueries(int64_t layer, absl::Time deadline) {
-  RETURN_IF_ERROR(source_.MakeQueries(*queue_, layer, views_.query_index, views_.own_query_rows));
-  RETURN_IF_ERROR(communicator_->AllGather(*queue_, views_.own_query, views_.rank_major, deadline));
-  GatherRowsArgs by_row;
-  by_row.source = views_.rank_major_rows;
-  by_row.index = views_.by_row;
-  by_row.destination = views_.query_rows;
-  return queue_->GatherRows(by_row);
-}
-
+// The states of the ranks' shares: those of this rank's heads to `views_.merged`.
 absl::Status DcpRank::MergeRanks(absl::Time deadline) {
-  const DeviceId device = backend_->device();
-  const int64_t tokens = views_.share.out.extent(0), size = layers_.share.head_size;
-  const int64_t heads = layers_.share.num_heads, own = layers_.num_heads;
-  const int64_t world = config_.world_size;
-  ASSIGN_OR_RETURN(
-      const TensorView all_lse,
-      TensorView::Contiguous(all_lse_->address(), DType::kF32, {world * tokens, heads}, device));
-  RETURN_IF_ERROR(communicator_->AllGather(*queue_, views_.share.lse, all_lse, deadline));
-  for (int64_t peer = 0; peer < world; ++peer) {
-    // The heads of that rank, to where ReduceScatter wants them.
-    CorrectAttnOutArgs args;
-    ASSIGN_OR_RETURN(args.out, TensorView::Create(
-                                   Behind(*share_out_, peer * own * size, DType::kF32), DType::kF32,
-                                   {tokens, own, size}, {heads * size, size, 1}, device));
-    ASSIGN_OR_RETURN(args.lses,
-                     TensorView::Create(Behind(*all_lse_, peer * own, DType::kF32), DType::kF32,
-                                        {world, tokens, own}, {tokens * heads, heads, 1}, device));
-    ASSIGN_OR_RETURN(
-        args.corrected,
-        TensorView::Contiguous(Behind(*corrected_, peer * tokens * own * size, DType::kF32),
-                               DType::kF32, {tokens, own, size}, device));
-    args.rank = config_.rank;
-    if (peer == config_.rank) args.lse = views_.merged_lse;
-    RETURN_IF_ERROR(queue_->CorrectAttnOut(args));
-  }
-  ASSIGN_OR_RETURN(const TensorView corrected,
-                   TensorView::Contiguous(corrected_->address(), DType::kF32,
-                                          {world * tokens, own, size}, device));
-  return communicator_->ReduceScatter(*queue_, corrected, views_.merged, deadline);
+  CpLseArgs args;
+  args.out = views_.share.out;
+  args.lse = views_.share.lse;
+  args.result = views_.merged;
+  args.result_lse = views_.merged_lse;
+  args.workspace = views_.workspace;
+  return CpLseAllGatherReduceScatter(*queue_, *communicator_, args, deadline).status();
 }
 
 absl::Status DcpRank::RecordLayer(int64_t layer, const StepWork& work, absl::Time deadline,
                                   RankStep& result) {
   RETURN_IF_ERROR(source_.MakeKeysAndValues(*queue_, layer, views_.key_index, views_.kv_heads));
-  RETURN_IF_ERROR(GatherQueries(layer, deadline));
+  RETURN_IF_ERROR(source_.MakeQueries(*queue_, layer, views_.query_index, views_.own_query_rows));
+  RETURN_IF_ERROR(AllGatherHeads(*queue_, *communicator_, views_.fresh.query, views_.share.query,
+                                 views_.workspace, deadline)
+                      .status());
   for (const TensorView* output : {&views_.share.out, &views_.share.lse, &views_.fresh.out,
                                    &views_.merged, &views_.merged_lse, &views_.out, &views_.lse}) {
     RETURN_IF_ERROR(queue_->Fill(output->address(), output->span_bytes(), kPoison));
@@ -313,16 +281,14 @@ absl::Status DcpRank::RecordLayer(int64_t layer, const StepWork& work, absl::Tim
 
 absl::Status DcpRank::RecordRestore(const StepWork&, bool wanted, absl::Time deadline,
                                     RankStep& result) {
+  // The queries are not needed any more.
+  const TensorView& all = views_.share.query;
   RETURN_IF_ERROR(
-      communicator_->AllGather(*queue_, views_.own_out_rows, views_.rank_major, deadline));
-  GatherRowsArgs by_row;
-  by_row.source = views_.rank_major_rows;
-  by_row.index = views_.by_row;
-  by_row.destination = views_.query_rows;
-  RETURN_IF_ERROR(queue_->GatherRows(by_row));
+      AllGatherHeads(*queue_, *communicator_, views_.out, all, views_.workspace, deadline)
+          .status());
   if (!wanted) return absl::OkStatus();
-  result.restored.resize(views_.query_rows.span_bytes());
-  return queue_->CopyToHost(absl::MakeSpan(result.restored), views_.query_rows.address());
+  result.restored.resize(all.span_bytes());
+  return queue_->CopyToHost(absl::MakeSpan(result.restored), all.address());
 }
 
 }  // namespace weft::replay

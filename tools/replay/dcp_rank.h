@@ -65,22 +65,18 @@ class DcpRank : public Rank {
                              RankStep& result) override;
 
  private:
-  // The views of one step of t tokens on w ranks: H heads of the group, h of the rank, G of keys.
+  // The views of one step of t tokens: H heads of the group, h of the rank, G of keys.
   struct Views {
-    TensorView key_index;        // [t * G]
-    TensorView query_index;      // [t * h]
-    TensorView by_row;           // [t * H]: from rank-major rows [w, t, h] to [t, H]
-    TensorView kv_heads;         // [t * G, 2 * size]
-    TensorView own_query;        // [t, h * size]
-    TensorView own_query_rows;   // the same as [t * h, size]
-    TensorView rank_major;       // [w * t, h * size]: queries, and at the end outputs, of all ranks
-    TensorView rank_major_rows;  // the same as [w * t * h, size]
-    TensorView query_rows;       // [t * H, size]
-    TensorView own_out_rows;     // [t, h * size]
-    AttentionIo share;           // query [t, H, size], out and LSE f32
-    AttentionIo fresh;           // query [t, h, size], out and LSE f32; its cache are key and value
+    TensorView key_index;       // [t * G]
+    TensorView query_index;     // [t * h]
+    TensorView kv_heads;        // [t * G, 2 * size]
+    TensorView own_query_rows;  // [t * h, size]
+    AttentionIo share;          // query [t, H, size], out and LSE f32
+    AttentionIo
+        fresh;  // query [t, h, size], out and LSE f32; its cache are the new keys and values
     TensorView merged, merged_lse;  // [t, h, size] f32, [t, h]
     TensorView out, lse;            // [t, h, size] of the dtype, [t, h]
+    TensorView workspace;           // of the collectives; the same in every step
   };
 
   DcpRank(const RankConfig& config, std::shared_ptr<Backend> backend, const DcpLayers& layers,
@@ -90,9 +86,6 @@ class DcpRank : public Rank {
   absl::Status MakeViews(int64_t tokens);
   absl::Status MakeStateViews(int64_t tokens);
   absl::Status UploadIndices(const StepWork& work);
-  absl::Status GatherQueries(int64_t layer, absl::Time deadline);
-  // Merges the ranks' states of `views_.share`: those of this rank's heads to
-  // `views_.merged`.
   absl::Status MergeRanks(absl::Time deadline);
 
   DcpLayers layers_;
@@ -102,9 +95,9 @@ class DcpRank : public Rank {
   AttentionMetadataBuilder builder_;
   std::unique_ptr<StepBuffers> decodes_, context_, fresh_;
   std::unique_ptr<Buffer> sinks_;  // of the rank's heads; null without
-  std::unique_ptr<Buffer> indices_, kv_, own_query_, rank_major_, query_;
-  std::unique_ptr<Buffer> share_out_, share_lse_, fresh_out_, fresh_lse_, out_, lse_;
-  std::unique_ptr<Buffer> all_lse_, corrected_, merged_out_, merged_lse_;  // of MergeRanks
+  std::unique_ptr<Buffer> indices_, kv_, own_query_, query_, workspace_;
+  std::unique_ptr<Buffer> share_out_, share_lse_, merged_out_, merged_lse_;
+  std::unique_ptr<Buffer> fresh_out_, fresh_lse_, out_, lse_;
   Views views_;
 };
 

@@ -43,7 +43,8 @@ void FillRows(const AttentionArgs& args, AttentionParams& params) {
     params.lse_row_stride = args.lse.stride(0) * sizeof(float);
     params.lse_head_stride = args.lse.stride(1) * sizeof(float);
   }
-  if (IsAligned(RowBits(args.query), PieceBytes(args.query.dtype()))) params.flags |= kQueryAligned;
+  const uint32_t query_piece = IsFp8(args.query.dtype()) ? kPieceBytes / 2 : kPieceBytes;
+  if (IsAligned(RowBits(args.query), query_piece)) params.flags |= kQueryAligned;
   if (IsAligned(RowBits(args.out), kPieceBytes)) params.flags |= kOutAligned;
 }
 
@@ -113,29 +114,18 @@ void FillTables(const AttentionSpec& spec, const AttentionTables& tables, Attent
                                                    spec.num_heads * spec.head_size * sizeof(float);
 }
 
-// The layout's strides chose the kernels; what they take for granted of the bases is checked here.
-// Other kernels take what they find.
-absl::Status CheckBases(const AttentionShape& shape, const KvCacheView& cache,
-                        AttentionParams& params) {
+// Whether rows lie in whole pieces: the layout's strides, and the bases.
+void FillAlignment(const AttentionSpec& spec, const KvCacheView& cache, AttentionParams& params) {
   const KvCacheLayout& layout = cache.layout();
-  const uint32_t piece = PieceBytes(layout.dtype());
   uint64_t key_bits = StrideBits(layout, layout.key_strides());
   uint64_t value_bits = StrideBits(layout, layout.value_strides());
-  for (size_t i = 0; i < cache.segments().size(); ++i) {
-    const KvSegment& segment = cache.segments()[i];
+  for (const KvSegment& segment : cache.segments()) {
     key_bits |= segment.key_base;
     value_bits |= segment.value_base;
-    for (const auto& [name, base] :
-         {std::pair("key", segment.key_base), std::pair("value", segment.value_base)}) {
-      if (!shape.aligned || IsAligned(base, piece)) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("attention: cache, segment ", i, ": ", name, " base 0x", absl::Hex(base),
-                       " is no multiple of ", piece, ", as the layout's strides are"));
-    }
   }
+  const uint32_t piece = PieceBytes(spec.dtype, layout.dtype());
   if (IsAligned(key_bits, piece)) params.flags |= kKeysAligned;
   if (IsAligned(value_bits, piece)) params.flags |= kValuesAligned;
-  return absl::OkStatus();
 }
 
 // What the dispatches of one call have in common.
@@ -144,6 +134,11 @@ struct Call {
   const AttentionArgs& args;
   AttentionParams params;
   SegmentTable segments;
+
+  const Kernel& Choose(const Kernel* whole_pieces, const Kernel* any) const {
+    constexpr uint32_t kBoth = kKeysAligned | kValuesAligned;
+    return whole_pieces != nullptr && (params.flags & kBoth) == kBoth ? *whole_pieces : *any;
+  }
 
   // `work` items, each `params.chunks` workgroups for each of `heads` heads.
   absl::Status Dispatch(const Kernel& kernel, int64_t work, int64_t heads,
@@ -167,7 +162,8 @@ absl::Status RecordDecode(const AttentionSpec& spec, const AttentionKernels& ker
                                   Writes(tables.workspace)};
   AppendHeadValues(call.args, accesses);
   RETURN_IF_ERROR(AppendCache(call.args.cache, /*write=*/false, accesses));
-  return call.Dispatch(*kernels.decode, tables.decode_splits.extent(0), spec.num_kv_heads,
+  return call.Dispatch(call.Choose(kernels.decode, kernels.any_decode),
+                       tables.decode_splits.extent(0), spec.num_kv_heads,
                        accesses);
 }
 
@@ -182,7 +178,8 @@ absl::Status RecordPrefill(const AttentionSpec& spec, const AttentionKernels& ke
   if (call.args.lse.given()) accesses.push_back(Writes(call.args.lse));
   AppendHeadValues(call.args, accesses);
   RETURN_IF_ERROR(AppendCache(call.args.cache, /*write=*/false, accesses));
-  return call.Dispatch(*kernels.prefill, tables.tiles.extent(0), spec.num_kv_heads, accesses);
+  return call.Dispatch(call.Choose(kernels.prefill, kernels.any_prefill),
+                       tables.tiles.extent(0), spec.num_kv_heads, accesses);
 }
 
 absl::Status RecordMerge(const AttentionSpec& spec, const Kernel& kernel, Call& call) {
@@ -206,13 +203,13 @@ absl::Status RecordAttention(Recorder& recorder, const VulkanPreparedAttention& 
   FillLayout(prepared.layout(), call.params);
   FillSpec(spec, call.params);
   FillHeadValues(args, call.params);
+  FillAlignment(spec, args.cache, call.params);
   FillTables(spec, args.tables, call.params);
   ASSIGN_OR_RETURN(call.segments, FillSegments(args.cache, call.params.segments));
   call.params.blocks_per_segment = call.segments.blocks_per_segment;
   call.params.by_blocks_per_segment = MakeDivisor(call.segments.blocks_per_segment);
 
   const AttentionKernels& kernels = prepared.kernels();
-  RETURN_IF_ERROR(CheckBases(kernels.prefill_shape, args.cache, call.params));
   RETURN_IF_ERROR(RecordDecode(spec, kernels, call));
   RETURN_IF_ERROR(RecordPrefill(spec, kernels, prepared.plan_config().tile_tokens, call));
   return RecordMerge(spec, *kernels.merge, call);

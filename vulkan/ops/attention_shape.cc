@@ -14,13 +14,10 @@ uint32_t PiecesOfRow(DType dtype, int64_t bucket) {
   return static_cast<uint32_t>(bucket * SizeOf(dtype) / kPieceBytes);
 }
 
-AttentionShape StartShape(const DeviceLimits& limits, DType kv_dtype, int64_t bucket, bool aligned,
+AttentionShape StartShape(const DeviceLimits& limits, DType dtype, int64_t bucket, bool aligned,
                           uint32_t lanes) {
-  const DType dtype = KernelDType(kv_dtype);
   AttentionShape shape;
   shape.dtype = dtype;
-  shape.narrow = IsFp8(kv_dtype) ? 1 : 0;
-  if (limits.is_software && dtype == DType::kF16) shape.narrow = 2;
   shape.aligned = aligned;
   shape.subgroup = limits.subgroup_size;
   const uint32_t pieces = PiecesOfRow(dtype, bucket);
@@ -36,9 +33,15 @@ void SetRowsAndKeys(uint32_t rows, uint32_t keys, AttentionShape& shape) {
 
 }  // namespace
 
-DType KernelDType(DType kv_dtype) { return IsFp8(kv_dtype) ? DType::kF16 : kv_dtype; }
+DType KernelDType(DType dtype, DType kv_dtype) {
+  if (!IsFp8(kv_dtype)) return kv_dtype;
+  return dtype == DType::kF32 ? DType::kF32 : DType::kF16;
+}
 
-uint32_t PieceBytes(DType kv_dtype) { return IsFp8(kv_dtype) ? kPieceBytes / 2 : kPieceBytes; }
+uint32_t PieceBytes(DType dtype, DType kv_dtype) {
+  const auto elements = static_cast<uint32_t>(kPieceBytes / SizeOf(KernelDType(dtype, kv_dtype)));
+  return elements * static_cast<uint32_t>(SizeOf(kv_dtype));
+}
 
 int64_t HeadBucket(int64_t head_size) {
   return head_size <= 64 ? 64 : head_size <= 128 ? 128 : 256;
@@ -52,42 +55,41 @@ std::vector<uint32_t> AttentionShape::Constants() const {
 std::string AttentionShape::ToString() const {
   return absl::StrCat(threads, " threads, teams of ", lanes, " lanes with ", rows, " rows, ", keys,
                       " keys at a time, rows of up to ", lanes * chunks * kPieceBytes, " bytes in ",
-                      aligned ? "whole pieces" : "pieces or single elements");
+                      aligned ? "whole pieces" : "whole pieces where they lie so");
 }
 
 // The numbers were measured: on lavapipe (arithmetic and compile time) and on an H200. On the GPU
 // 8 dimensions a lane and 4 rows are what fits the registers: with twice as many of either the
 // prefill spilled, and ran at a fifth of the speed. A second path pays in the prefill, and in a
 // decode of few rows; small workgroups pay in decodes.
-AttentionShape PrefillShape(const DeviceLimits& limits, DType kv_dtype, int64_t bucket,
-                            bool aligned) {
+AttentionShape PrefillShape(const DeviceLimits& limits, DType dtype, int64_t bucket, bool aligned) {
   if (limits.is_software) {
-    AttentionShape shape = StartShape(limits, kv_dtype, bucket, aligned, 8);
+    AttentionShape shape = StartShape(limits, dtype, bucket, aligned, 8);
     // Fewer keys cost little speed there, and compile in half the time.
     SetRowsAndKeys(bucket > 128 ? 4 : 8, bucket > 64 ? 2 : 4, shape);
     shape.threads = shape.subgroup;
     return shape;
   }
   const auto lanes = static_cast<uint32_t>(bucket / 8);
-  AttentionShape shape = StartShape(limits, kv_dtype, bucket, aligned, lanes);
+  AttentionShape shape = StartShape(limits, dtype, bucket, aligned, lanes);
   // f32 sums in two levels (FoldGranule), which takes as many registers again.
-  SetRowsAndKeys(kv_dtype == DType::kF32 ? 2 : 4, 8, shape);
+  SetRowsAndKeys(dtype == DType::kF32 ? 2 : 4, 8, shape);
   shape.two_paths = true;
   shape.threads = std::max(shape.subgroup, std::min(128u, limits.max_invocations));
   return shape;
 }
 
-AttentionShape DecodeShape(const DeviceLimits& limits, DType kv_dtype, int64_t bucket,
-                           bool aligned, int64_t group_size) {
+AttentionShape DecodeShape(const DeviceLimits& limits, DType dtype, int64_t bucket, bool aligned,
+                           int64_t group_size) {
   if (limits.is_software) {
-    AttentionShape shape = StartShape(limits, kv_dtype, bucket, aligned, 8);
+    AttentionShape shape = StartShape(limits, dtype, bucket, aligned, 8);
     const uint32_t most_rows = bucket > 128 ? 4 : 8;
     SetRowsAndKeys(group_size == 1 ? 1 : group_size <= 4 ? 4 : most_rows, 4, shape);
     shape.threads = shape.subgroup;
     return shape;
   }
-  const uint32_t lanes = kv_dtype == DType::kF32 ? 32 : 16;
-  AttentionShape shape = StartShape(limits, kv_dtype, bucket, aligned, lanes);
+  const uint32_t lanes = dtype == DType::kF32 ? 32 : 16;
+  AttentionShape shape = StartShape(limits, dtype, bucket, aligned, lanes);
   SetRowsAndKeys(group_size <= 2 ? 2 : 4, 8, shape);
   shape.two_paths = shape.rows <= 2;
   shape.threads = std::clamp(64u, shape.subgroup, 4 * shape.subgroup);

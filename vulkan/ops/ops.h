@@ -52,8 +52,6 @@ absl::Status RecordMergeStates(Recorder& recorder, const OperationKernels& kerne
                                const MergeStatesArgs& args);
 absl::Status RecordCorrectAttnOut(Recorder& recorder, const OperationKernels& kernels,
                                   const CorrectAttnOutArgs& args);
-// Besides, INVALID_ARGUMENT: the layout's strides are all multiples of a piece (attention_shape.h), a
-// segment's base is not.
 absl::Status RecordAttention(Recorder& recorder, const VulkanPreparedAttention& prepared,
                              const AttentionArgs& args);
 

@@ -37,25 +37,36 @@ absl::Status CheckCounts(const AttentionSpec& spec, const KvCacheLayout& layout)
   return absl::OkStatus();
 }
 
+absl::StatusOr<const Kernel*> GetKernel(Device& device, const ShaderModule& module,
+                                        const AttentionShape& shape) {
+  return device.kernels().Get({&module, shape.Constants(), shape.subgroup});
+}
+
 absl::StatusOr<AttentionKernels> MakeKernels(Device& device, const AttentionSpec& spec,
                                              const KvCacheLayout& layout) {
   const DeviceLimits& limits = device.limits();
-  KernelCache& cache = device.kernels();
   const int64_t bucket = HeadBucket(spec.head_size);
+  const DType dtype = KernelDType(spec.dtype, layout.dtype());
+  AttentionKernels kernels;
+  ASSIGN_OR_RETURN(kernels.merge,
+                   device.kernels().Get({&AttentionMergeModule(), MergeConstants(limits)}));
+  kernels.prefill_shape = PrefillShape(limits, dtype, bucket, /*aligned=*/false);
+  kernels.decode_shape = DecodeShape(limits, dtype, bucket, /*aligned=*/false, spec.group_size());
+  ASSIGN_OR_RETURN(kernels.any_prefill,
+                   GetKernel(device, AttentionPrefillModule(), kernels.prefill_shape));
+  ASSIGN_OR_RETURN(kernels.any_decode,
+                   GetKernel(device, AttentionDecodeModule(), kernels.decode_shape));
+  // On a software device a second kernel costs more than the first one's branches.
   const uint64_t bits =
       StrideBits(layout, layout.key_strides()) | StrideBits(layout, layout.value_strides());
-  const bool aligned = IsAligned(bits, PieceBytes(layout.dtype()));
-  AttentionKernels kernels;
-  kernels.prefill_shape = PrefillShape(limits, layout.dtype(), bucket, aligned);
-  kernels.decode_shape = DecodeShape(limits, layout.dtype(), bucket, aligned, spec.group_size());
-  ASSIGN_OR_RETURN(kernels.prefill,
-                   cache.Get({&AttentionPrefillModule(), kernels.prefill_shape.Constants(),
-                              kernels.prefill_shape.subgroup}));
-  ASSIGN_OR_RETURN(kernels.decode,
-                   cache.Get({&AttentionDecodeModule(), kernels.decode_shape.Constants(),
-                              kernels.decode_shape.subgroup}));
-  ASSIGN_OR_RETURN(kernels.merge,
-                   cache.Get({&AttentionMergeModule(), MergeConstants(limits)}));
+  if (limits.is_software || !IsAligned(bits, PieceBytes(spec.dtype, layout.dtype()))) {
+    return kernels;
+  }
+  AttentionShape prefill = PrefillShape(limits, dtype, bucket, /*aligned=*/true);
+  AttentionShape decode = DecodeShape(limits, dtype, bucket, /*aligned=*/true, spec.group_size());
+  prefill.narrow = decode.narrow = IsFp8(layout.dtype()) ? 1 : 0;
+  ASSIGN_OR_RETURN(kernels.prefill, GetKernel(device, AttentionPrefillModule(), prefill));
+  ASSIGN_OR_RETURN(kernels.decode, GetKernel(device, AttentionDecodeModule(), decode));
   return kernels;
 }
 
@@ -74,7 +85,8 @@ absl::Status SupportsAttention(const Device& device, const AttentionSpec& spec,
   }
   RETURN_IF_ERROR(CheckCounts(spec, layout));
   const int64_t shared =
-      DecodeSharedBytes(DecodeShape(device.limits(), spec.kv_dtype, HeadBucket(spec.head_size),
+      DecodeSharedBytes(DecodeShape(device.limits(), KernelDType(spec.dtype, spec.kv_dtype),
+                                    HeadBucket(spec.head_size),
                                     /*aligned=*/true, spec.group_size()));
   if (shared > device.limits().max_shared_memory_bytes) {
     return absl::UnimplementedError(absl::StrCat("the decode kernel takes ", shared,

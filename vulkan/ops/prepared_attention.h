@@ -13,10 +13,14 @@
 namespace weft::vulkan {
 
 struct AttentionKernels {
-  AttentionShape prefill_shape;
+  AttentionShape prefill_shape;  // of any_prefill; that of prefill, but for the access to memory
   AttentionShape decode_shape;
+  // For caches of which every row lies in whole pieces; null: the others are used.
   const Kernel* prefill = nullptr;
   const Kernel* decode = nullptr;
+  // For any cache.
+  const Kernel* any_prefill = nullptr;
+  const Kernel* any_decode = nullptr;
   const Kernel* merge = nullptr;
 };
 

@@ -25,25 +25,24 @@
 #include "attention_params.glsl"
 #include "element.glsl"
 
-layout(constant_id = 0) const uint DTYPE = 1;        // of the keys: kF32, kF16 (also for fp8), kBF16
+layout(constant_id = 0) const uint DTYPE = 1;        // kF32, kF16 or kBF16; fp8 is widened to one
 layout(constant_id = 1) const uint LANES = 8;        // of a team; a power of two <= SUBGROUP
 layout(constant_id = 2) const uint CHUNKS = 2;       // LANES * CHUNKS * 16 bytes >= a row
 layout(constant_id = 3) const uint ROWS = 8;         // a power of two <= LANES
 layout(constant_id = 4) const uint KEYS = 4;         // a power of two in [LANES / ROWS, LANES]
-layout(constant_id = 5) const bool ALIGNED = true;    // both kKeysAligned and kValuesAligned
+layout(constant_id = 5) const bool ALIGNED = true;    // kKeysAligned and kValuesAligned; else asked
 layout(constant_id = 6) const bool TWO_PATHS = true;  // see Weigh
 layout(constant_id = 7) const uint SUBGROUP = 8;
 layout(local_size_x_id = 8) in;
 layout(constant_id = 8) const uint THREADS = 8;
 layout(constant_id = 9) const uint NARROW = 2;  // an fp8 cache: 0 no, 1 yes, 2 asked at run time
 
-const uint kChunkDims = DTYPE == kF32 ? 4 : 8;  // of a piece: 16 bytes, or 8 of an fp8 cache
+const uint kChunkDims = DTYPE == kF32 ? 4 : 8;  // of a piece: 16 bytes, or as many codes
 const uint kDims = CHUNKS * kChunkDims;  // of a row, in one lane
 const uint kTeams = THREADS / LANES;     // of the workgroup
 const uint kRowLanes = LANES / ROWS;     // lanes that hold logits of the same row
 const uint kLogits = KEYS / kRowLanes;   // logits of a block in one lane
 const uint kGranule = 512;               // core/plan.h
-const float kLog2E = 1.44269504088896340736;
 #define kMinusInfinity uintBitsToFloat(0xff800000u)
 
 // Lane d of a team holds pieces d, d + LANES, ... of each row.
@@ -95,11 +94,10 @@ void StartTeam(uint kv_head) {
     sum[i] = 0.0;
     if (DTYPE == kF32) folded_sum[i] = 0.0;
   }
-  const float k_scale = FloatOr(p.k_scales, kv_head, 1.0);
-  precise float scale = p.scale * k_scale;
+  precise float scale = p.scale * LoadOptional(p.k_scales, kv_head, 1.0);
   logit_scale = scale;
   shaped_logits = p.softcap != 0.0 || p.alibi_slopes != 0;
-  if (NARROW == 2) narrow_cache = DTYPE == kF16 && p.kv_dtype >= kE4M3;
+  if (NARROW == 2) narrow_cache = p.kv_dtype >= kE4M3;
 }
 
 // The row that this lane holds logits of sees the keys [first_key, end_key). Without a call: none.
@@ -107,7 +105,7 @@ void SetRow(uint head, int position, int first_key, int end_key) {
   row_position = position;
   row_first = first_key;
   row_count = uint(max(end_key - first_key, 0));
-  if (P().alibi_slopes != 0) row_slope = FloatOr(P().alibi_slopes, head, 0.0);
+  row_slope = LoadOptional(P().alibi_slopes, head, 0.0);
 }
 
 int FirstSeen(int position) { return max(position - P().window + 1, 0); }

@@ -2,8 +2,9 @@
 //
 // From memory to a team's registers: queries, pages, keys and values.
 //
-// Where rows lie in pieces (adjacent and aligned), a lane's piece is one load: 16 bytes, or 8 of an
-// fp8 cache, which are widened to 8 halves. Elsewhere dimensions are loaded one by one.
+// Where rows lie in pieces (adjacent and aligned), a lane's piece is one load: 16 bytes, or as many
+// codes of an fp8 cache, which are widened to 8 halves or 4 floats. Elsewhere dimensions are loaded
+// one by one.
 #ifndef WEFT_VULKAN_SHADERS_ATTENTION_LOAD_GLSL_
 #define WEFT_VULKAN_SHADERS_ATTENTION_LOAD_GLSL_
 
@@ -15,11 +16,24 @@ float Element(uvec4 chunk, uint i) {
 }
 
 // 8 fp8 codes in two words, as 8 halves in four.
-uvec4 WidenPiece(uint dtype, uvec2 codes) {
+uvec4 HalvesOfCodes(uint dtype, uvec2 codes) {
   const uvec2 low = PairsOfBytes(codes.x);
   const uvec2 high = PairsOfBytes(codes.y);
   return uvec4(HalvesOfFloat8(dtype, low.x), HalvesOfFloat8(dtype, low.y),
                HalvesOfFloat8(dtype, high.x), HalvesOfFloat8(dtype, high.y));
+}
+
+// A piece of codes, as LoadCodes leaves it.
+uvec4 WidenPiece(uint dtype, uvec4 codes) {
+  if (DTYPE != kF32) return HalvesOfCodes(dtype, codes.xy);
+  const uvec2 pairs = PairsOfBytes(codes.x);
+  return floatBitsToUint(vec4(unpackHalf2x16(HalvesOfFloat8(dtype, pairs.x)),
+                              unpackHalf2x16(HalvesOfFloat8(dtype, pairs.y))));
+}
+
+uvec4 LoadCodes(uint64_t address) {
+  if (DTYPE == kF32) return uvec4(Ref32(address).x, 0, 0, 0);
+  return uvec4(RefPair(address).x, 0, 0);
 }
 
 void LoadQueryElements(uint64_t row, uint first, uint slot, uint c) {
@@ -40,7 +54,8 @@ void LoadQuery(uint slot, uint row, uint head) {
   AttentionParams p = P();
   const uint64_t address = p.query + row * p.query_row_stride + head * p.query_head_stride;
   const bool aligned = (p.flags & kQueryAligned) != 0;
-  const bool wide = DTYPE == kF32 ? p.query_dtype == kF32 : p.query_dtype == kF16 || p.query_dtype == kBF16;
+  const bool wide = DTYPE == kF32 ? p.query_dtype == kF32
+                                  : p.query_dtype == kF16 || p.query_dtype == kBF16;
   UNROLL for (uint c = 0; c < CHUNKS; ++c) {
     const uint first = (c * LANES + lane) * kChunkDims;
     const uint from = chunk_mask[c] == 0 ? 0 : first;
@@ -57,7 +72,7 @@ void LoadQuery(uint slot, uint row, uint head) {
         query[slot * kDims + c * kChunkDims + i] = value;
       }
     } else if (DTYPE != kF32 && aligned && p.query_dtype >= kE4M3) {
-      const uvec4 chunk = WidenPiece(p.query_dtype, RefPair(address + from).x & chunk_mask[c]);
+      const uvec4 chunk = HalvesOfCodes(p.query_dtype, RefPair(address + from).x & chunk_mask[c]);
       UNROLL for (uint i = 0; i < kChunkDims; ++i) {
         const vec2 pair = unpackHalf2x16(chunk[i >> 1]) * Float8Unit(p.query_dtype);
         query[slot * kDims + c * kChunkDims + i] = (i & 1) == 0 ? pair.x : pair.y;
@@ -111,10 +126,10 @@ uvec4 LoadPieceElements(uint64_t row, uint chunk, uint run, Divisor by_run, uint
     const uint number = Divide(dim, by_run);
     const uint64_t in_row = row + number * run_stride;
     const uint in_run = dim - number * run;
-    if (DTYPE == kF32) {
-      words[i] = Ref32(in_row + 4 * in_run).x;
-    } else if (narrow_cache) {
+    if (narrow_cache) {
       words[i >> 2] |= uint(Ref8(in_row + in_run).x) << (8 * (i & 3));
+    } else if (DTYPE == kF32) {
+      words[i] = Ref32(in_row + 4 * in_run).x;
     } else {
       words[i >> 1] |= uint(Ref16(in_row + 2 * in_run).x) << (16 * (i & 1));
     }
@@ -127,7 +142,32 @@ uvec4 values[KEYS * CHUNKS];
 
 // All loads stand beside each other, without a branch between them: a lane waits for all of them
 // once. Of fp8 only codes are loaded here, see Widen.
-#define WEFT_LOAD_ROWS(into, found_row, offset, is_aligned, run, by_run, run_stride)         if (ALIGNED || (P().flags & is_aligned) != 0) {                                              if (narrow_cache) {                                                                          UNROLL for (uint j = 0; j < KEYS; ++j) {                                                     const uint64_t row = FromTeamLane(found_row, j);                                           UNROLL for (uint c = 0; c < CHUNKS; ++c) {                                                   into[j * CHUNKS + c] = uvec4(RefPair(row + offset[c]).x & chunk_mask[c], 0, 0);          }                                                                                        }                                                                                        } else {                                                                                     UNROLL for (uint j = 0; j < KEYS; ++j) {                                                     const uint64_t row = FromTeamLane(found_row, j);                                           UNROLL for (uint c = 0; c < CHUNKS; ++c) {                                                   into[j * CHUNKS + c] = Ref128(row + offset[c]).x & chunk_mask[c];                        }                                                                                        }                                                                                        }                                                                                        } else {                                                                                     UNROLL for (uint j = 0; j < KEYS; ++j) {                                                     const uint64_t row = FromTeamLane(found_row, j);                                           UNROLL for (uint c = 0; c < CHUNKS; ++c) {                                                   into[j * CHUNKS + c] = LoadPieceElements(row, c, P().run, P().by_run, P().run_stride);       }                                                                                        }                                                                                        }
+#define WEFT_LOAD_ROWS(into, found_row, offset, is_aligned, run, by_run, run_stride)     \
+  if (ALIGNED || (P().flags & is_aligned) != 0) {                                        \
+    if (narrow_cache) {                                                                  \
+      UNROLL for (uint j = 0; j < KEYS; ++j) {                                           \
+        const uint64_t row = FromTeamLane(found_row, j);                                 \
+        UNROLL for (uint c = 0; c < CHUNKS; ++c) {                                       \
+          into[j * CHUNKS + c] = LoadCodes(row + offset[c]) & chunk_mask[c];             \
+        }                                                                                \
+      }                                                                                  \
+    } else {                                                                             \
+      UNROLL for (uint j = 0; j < KEYS; ++j) {                                           \
+        const uint64_t row = FromTeamLane(found_row, j);                                 \
+        UNROLL for (uint c = 0; c < CHUNKS; ++c) {                                       \
+          into[j * CHUNKS + c] = Ref128(row + offset[c]).x & chunk_mask[c];              \
+        }                                                                                \
+      }                                                                                  \
+    }                                                                                    \
+  } else {                                                                               \
+    UNROLL for (uint j = 0; j < KEYS; ++j) {                                             \
+      const uint64_t row = FromTeamLane(found_row, j);                                   \
+      UNROLL for (uint c = 0; c < CHUNKS; ++c) {                                         \
+        into[j * CHUNKS + c] =                                                           \
+            LoadPieceElements(row, c, P().run, P().by_run, P().run_stride);              \
+      }                                                                                  \
+    }                                                                                    \
+  }
 
 void LoadKeys(KvRow found) {
   WEFT_LOAD_ROWS(keys, found.key, key_offset, kKeysAligned, key_run, by_key_run, key_run_stride)
@@ -142,13 +182,13 @@ void LoadValues(KvRow found) {
 void WidenKeys() {
   if (!narrow_cache) return;
   const uint dtype = P().kv_dtype;
-  UNROLL for (uint i = 0; i < KEYS * CHUNKS; ++i) keys[i] = WidenPiece(dtype, keys[i].xy);
+  UNROLL for (uint i = 0; i < KEYS * CHUNKS; ++i) keys[i] = WidenPiece(dtype, keys[i]);
 }
 
 void WidenValues() {
   if (!narrow_cache) return;
   const uint dtype = P().kv_dtype;
-  UNROLL for (uint i = 0; i < KEYS * CHUNKS; ++i) values[i] = WidenPiece(dtype, values[i].xy);
+  UNROLL for (uint i = 0; i < KEYS * CHUNKS; ++i) values[i] = WidenPiece(dtype, values[i]);
 }
 
 #endif  // WEFT_VULKAN_SHADERS_ATTENTION_LOAD_GLSL_

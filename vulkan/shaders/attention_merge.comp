@@ -11,7 +11,6 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint THREADS = 64;
 
 const uint kAhead = 8;      // states whose loads run beside each other
-const float kLog2E = 1.44269504088896340736;
 
 float ReadFloat(uint64_t address) { return RefFloat(address).x; }
 

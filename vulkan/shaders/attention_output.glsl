@@ -19,13 +19,12 @@ void StoreDim(AttentionParams p, uint64_t row, uint dim, float value) {
 // a sink of -infinity changes no bit.
 float Normaliser(AttentionParams p, uint head, uint kv_head, float maximum, float total) {
   if (total == 0.0) return 0.0;
-  const float scale = FloatOr(p.v_scales, kv_head, 1.0);
-  precise float unit = p.value_unit * scale;
+  precise float unit = p.value_unit * LoadOptional(p.v_scales, kv_head, 1.0);
   if (p.sinks == 0) return unit / total;
-  const float sink = FloatOr(p.sinks, head, 0.0);
+  const float sink = LoadOptional(p.sinks, head, 0.0);
   const float larger = max(maximum, sink);
-  const float keep = larger == maximum ? 1.0 : exp2((maximum - larger) * 1.44269504088896340736);
-  const float add = exp2((sink - larger) * 1.44269504088896340736);
+  const float keep = larger == maximum ? 1.0 : exp2((maximum - larger) * kLog2E);
+  const float add = exp2((sink - larger) * kLog2E);
   precise float divisor = fma(total, keep, add);
   return unit * keep / divisor;
 }

@@ -16,6 +16,8 @@
 
 #define UNROLL [[unroll]]
 
+const float kLog2E = 1.44269504088896340736;
+
 // The address of the parameter block, a struct of vulkan/ops/params.h.
 layout(push_constant, scalar) uniform Push { uint64_t params; } push;
 
@@ -38,18 +40,18 @@ struct Divisor {
 
 uint Divide(uint n, Divisor d) { return uint((uint64_t(n) * d.multiplier) >> d.shift); }
 
-// An element of a table of floats, or `otherwise` where there is no table (address 0). The address is
-// chosen and not the load: lavapipe 26.1 loads ahead of a branch, and dies of address 0.
-float FloatOr(uint64_t table, uint index, float otherwise) {
-  const float x = RefFloat(table == 0 ? push.params : table + index * uint64_t(4)).x;
-  return table == 0 ? otherwise : x;
-}
-
 #ifdef SHADOW_BINDINGS
 #include "shadow_bindings.glsl"
 #else
 #define SHADOW_TOUCH()
 #endif
+
+// Element `index` of an array that is there unless its address is 0. Mesa's lavapipe (26.1) loads
+// from an address that all lanes share whether they are there or not, so that none may be null.
+float LoadOptional(uint64_t array, uint index, float otherwise) {
+  const float value = RefFloat(array == 0 ? push.params : array + index * uint64_t(4)).x;
+  return array == 0 ? otherwise : value;
+}
 
 // The grid is a line folded into x and y, since devices cap each axis at 65535 (vulkan.md, 6.1).
 // Every kernel calls this.

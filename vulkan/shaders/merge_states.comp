@@ -1,5 +1,6 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_memory_scope_semantics : require
 // SPDX-License-Identifier: Apache-2.0
 //
 // Two normalised states of the same rows become one (core/queue.h, MergeStatesArgs).
@@ -58,7 +59,7 @@ void main() {
   if (row >= p.rows) return;
   const float a_lse = ReadLse(p.a, row, head);
   const float b_lse = ReadLse(p.b, row, head);
-  const float sink = FloatOr(p.sinks, head, kEmpty);
+  const float sink = LoadOptional(p.sinks, head, kEmpty);
   // NaN goes its way through the weights: max() may drop it.
   const float maximum = max(a_lse, b_lse);
   const float largest = max(maximum, sink);
@@ -68,8 +69,8 @@ void main() {
   const bool has_a = a_lse != kEmpty;
   const bool has_b = b_lse != kEmpty;
   // All lanes have read the log-sum-exps before the first one overwrites them.
-  memoryBarrierBuffer();
-  barrier();
+  controlBarrier(gl_ScopeWorkgroup, gl_ScopeWorkgroup, gl_StorageSemanticsBuffer,
+                 gl_SemanticsAcquireRelease);
 
   const uint bytes = ElementBytes(p.dtype);
   const uint out_bytes = ElementBytes(p.out_dtype);

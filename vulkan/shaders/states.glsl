@@ -6,7 +6,6 @@
 
 #include "element.glsl"
 
-const float kLog2E = 1.44269504088896340736;
 #define kEmpty uintBitsToFloat(0xff800000u)
 
 uint MagnitudeBits(float value) { return floatBitsToUint(value) & 0x7fffffffu; }
