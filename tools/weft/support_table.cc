@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // support_table                the support table of README.md, as the backends here answer it
-// support_table README.md      fails if the file has another one between its two marks, or if a case
+// support_table README.md      fails if the file has another one between its two marks, or if a
+// case
 //                              behind a "yes" fails. Where a backend is absent there is nothing to
 //                              compare with: a failure only if WEFT_REQUIRE_BACKENDS names it
 //
-// The reference and the Vulkan backend. What CUDA can do is said beside the table: a machine without
-// a device cannot ask it.
+// The reference and the Vulkan backend. What CUDA can do is said beside the table: a machine
+// without a device cannot ask it.
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
