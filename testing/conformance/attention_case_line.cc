@@ -63,9 +63,7 @@ class Reader {
     reader_.ReadWord(key, words, &index);
     field = static_cast<T>(index);
   }
-  void Number(std::string_view key, int64_t min, int64_t& field) {
-    reader_.Read(key, min, &field);
-  }
+  void Number(std::string_view key, int64_t min, int64_t& field) { reader_.Read(key, min, &field); }
   void Number(std::string_view key, int64_t, uint64_t& field) { reader_.Read(key, &field); }
   void Number(std::string_view key, int64_t min, double& field) {
     std::string text;

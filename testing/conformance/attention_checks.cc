@@ -65,9 +65,8 @@ absl::Status CheckAttention(Backend& backend, const AttentionCase& c) {
     RETURN_IF_ERROR(CheckNearestE4M3(actual.out, expected.out.values, c.Spec().out_scale,
                                      expected.out.extents, context));
   } else {
-    RETURN_IF_ERROR(
-        CompareTensors(DecodeTensor(c.output_dtype(), expected.out.extents, actual.out),
-                       expected.out, ToleranceFor(c.output_dtype()), context));
+    RETURN_IF_ERROR(CompareTensors(DecodeTensor(c.output_dtype(), expected.out.extents, actual.out),
+                                   expected.out, ToleranceFor(c.output_dtype()), context));
   }
   if (c.lse != LseKind::kNone) {
     context.tensor = "lse";

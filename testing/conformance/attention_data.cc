@@ -206,8 +206,8 @@ RowRules RulesOf(const AttentionCase& c, const AttentionSpec& spec, int64_t head
   return rules;
 }
 
-void ExpectRow(const AttentionCase& c, const AttentionSpec& spec, int64_t request,
-               int64_t position, const DenseKv& dense, ExpectedAttention& expected) {
+void ExpectRow(const AttentionCase& c, const AttentionSpec& spec, int64_t request, int64_t position,
+               const DenseKv& dense, ExpectedAttention& expected) {
   const int64_t positions = c.requests[request].context + c.requests[request].new_tokens;
   const VisibleRange seen = VisibleKeys(c, request, position);
   std::vector<int64_t> keys;
@@ -287,8 +287,8 @@ ExpectedAttention ExpectAttention(const AttentionCase& c) {
                                    static_cast<size_t>(request.new_tokens),
                                    static_cast<int32_t>(i));
     if (!c.in_scope(request)) {
-      const size_t heads = expected.lse.values.size() +
-                           static_cast<size_t>(request.new_tokens * c.heads);
+      const size_t heads =
+          expected.lse.values.size() + static_cast<size_t>(request.new_tokens * c.heads);
       expected.out.values.resize(heads * static_cast<size_t>(c.head_size));
       expected.lse.values.resize(heads);
       expected.max_abs_logit.resize(heads);

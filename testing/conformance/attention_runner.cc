@@ -72,8 +72,7 @@ absl::StatusOr<Layers> MakeLayers(Backend& backend, const AttentionCase& c, cons
   ASSIGN_OR_RETURN(const KvCacheLayout rows,
                    KvCacheLayout::Rows(spec.kv_dtype, c.kv_heads, c.head_size, io.key.stride(0),
                                        io.key.stride(1), io.value.stride(0), io.value.stride(1)));
-  ASSIGN_OR_RETURN(layers.fresh,
-                   AttentionLayer::Create(backend.shared_from_this(), spec, rows));
+  ASSIGN_OR_RETURN(layers.fresh, AttentionLayer::Create(backend.shared_from_this(), spec, rows));
   return layers;
 }
 
@@ -195,9 +194,8 @@ absl::Status Runner::RecordSplit(RankRun& run, Queue& queue, const Layers& layer
   if (!sinks.empty()) {
     ASSIGN_OR_RETURN(sink_memory,
                      PlacedMemory::Create(backend_, queue, AsBytes(sinks), case_.place));
-    ASSIGN_OR_RETURN(merge.sinks,
-                     TensorView::Contiguous(sink_memory->address(), DType::kF32, {case_.heads},
-                                            backend_.device()));
+    ASSIGN_OR_RETURN(merge.sinks, TensorView::Contiguous(sink_memory->address(), DType::kF32,
+                                                         {case_.heads}, backend_.device()));
   }
   RETURN_IF_ERROR(queue.MergeStates(merge));
   return Finish(queue);  // while the sinks are there
@@ -333,9 +331,9 @@ absl::StatusOr<AttentionSteps> RunAttentionSteps(Backend& backend, const Attenti
   }
   Runner runners[] = {Runner(backend, steps.cases[0]), Runner(backend, steps.cases[1])};
   for (Runner& runner : runners) RETURN_IF_ERROR(runner.Prepare(c));
-  ASSIGN_OR_RETURN(const AttentionLayer layer,
-                   AttentionLayer::Create(backend.shared_from_this(), c.Spec(),
-                                          runners[0].batch().layout()));
+  ASSIGN_OR_RETURN(
+      const AttentionLayer layer,
+      AttentionLayer::Create(backend.shared_from_this(), c.Spec(), runners[0].batch().layout()));
   ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, backend.CreateQueue());
   Plans plans;
   for (const Runner& runner : runners) {

@@ -35,9 +35,8 @@ absl::StatusOr<CacheImage> CacheImage::Create(const KvCacheLayout& layout, int64
   ASSIGN_OR_RETURN(const int64_t key_bytes, layout.KeySpanBytes(image.blocks_per_segment_));
   ASSIGN_OR_RETURN(const int64_t value_bytes, layout.ValueSpanBytes(image.blocks_per_segment_));
   const bool interleaved = layout.bytes_per_block() > 0 && !layout.values_follow_keys();
-  image.value_offset_ =
-      image.key_offset_ +
-      (interleaved ? layout.value_offset() * size : AlignUp(key_bytes) + kGuardBytes);
+  image.value_offset_ = image.key_offset_ + (interleaved ? layout.value_offset() * size
+                                                         : AlignUp(key_bytes) + kGuardBytes);
   const int64_t end = std::max(image.key_offset_ + key_bytes, image.value_offset_ + value_bytes);
   for (int64_t block = 0; block < num_blocks; block += image.blocks_per_segment_) {
     Segment segment;
@@ -102,8 +101,8 @@ absl::StatusOr<KvCacheView> CacheImage::Biased(Backend& backend, KvSegment segme
     const auto before = static_cast<uint64_t>(options_.bias * strides->block * size);
     if (before >= *base) {
       return DoesNotApply(absl::StrCat("biased base: memory of ", backend.info().name,
-                                       " begins at 0x", absl::Hex(*base), ", which leaves no room for ",
-                                       before, " bytes before it"));
+                                       " begins at 0x", absl::Hex(*base),
+                                       ", which leaves no room for ", before, " bytes before it"));
     }
     *base -= before;
     ASSIGN_OR_RETURN(imported_.emplace_back(), backend.ImportRange(*base, bytes));
@@ -120,10 +119,9 @@ std::string CacheImage::Where(size_t segment, int64_t at) const {
       for (int64_t token = 0; token < layout_.block_size(); ++token) {
         for (int64_t head = 0; head < layout_.num_kv_heads(); ++head) {
           for (int64_t d = 0; d < layout_.head_size(); ++d) {
-            const int64_t begin =
-                offset + (block * strides.block + token * strides.token + head * strides.head +
-                          DimOffset(strides, d)) *
-                             size;
+            const int64_t begin = offset + (block * strides.block + token * strides.token +
+                                            head * strides.head + DimOffset(strides, d)) *
+                                               size;
             if (at < begin || at >= begin + size) continue;
             const int64_t slot = (static_cast<int64_t>(segment) * blocks_per_segment_ + block) *
                                      layout_.block_size() +

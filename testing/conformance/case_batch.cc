@@ -89,8 +89,9 @@ absl::Status CaseBatch::BuildMetadata() {
   }
   MetadataOptions options;
   if (case_->evict) options.window = case_->window;
-  ASSIGN_OR_RETURN(metadata_, AttentionMetadataBuilder(layout_, num_blocks_ + case_->bias)
-                                  .Build(batch, options));
+  ASSIGN_OR_RETURN(
+      metadata_,
+      AttentionMetadataBuilder(layout_, num_blocks_ + case_->bias).Build(batch, options));
   if (case_->pcp == 1) return absl::OkStatus();
   ASSIGN_OR_RETURN(partition_, PcpPartition::Build(ShapesOf(*metadata_), case_->pcp));
   return absl::OkStatus();

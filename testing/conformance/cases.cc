@@ -198,14 +198,16 @@ constexpr const char* kCases[] = {
     "reshape dtype=bf16 heads=3 d=72 block=7 blocks=9 rows=40 layout=x skip=2 bad=3",
     "reshape dtype=f32 heads=2 d=96 block=16 blocks=4 rows=40 layout=x segments=2 io=strided",
     "reshape dtype=bf16 heads=2 d=64 block=16 blocks=4 rows=40 layout=x cache=f8e4m3 scales=head",
-    "reshape dtype=f16 heads=2 d=64 block=3 blocks=14 rows=40 layout=apart cache=f8e5m2 scales=head",
+    "reshape dtype=f16 heads=2 d=64 block=3 blocks=14 rows=40 layout=apart cache=f8e5m2 "
+    "scales=head",
     "reshape dtype=f16 heads=2 d=64 block=16 blocks=4 rows=40 bias=270000 skip=3",
     "reshape dtype=f16 heads=2 d=64 block=16 blocks=4 rows=40 bias=1100000",
     "reshape dtype=bf16 heads=2 d=64 block=16 blocks=4 rows=40 bias=2200000 cache=f8e4m3 layout=x",
     "reshape dtype=f16 heads=2 d=64 block=16 blocks=4 rows=64 place=before",
     "reshape dtype=bf16 heads=3 d=33 block=3 blocks=9 rows=27 place=before layout=apart",
     "reshape dtype=f16 heads=2 d=46 block=16 blocks=4 rows=64 place=behind layout=x",
-    "reshape dtype=bf16 heads=3 d=33 block=3 blocks=9 rows=27 place=before cache=f8e4m3 scales=head",
+    "reshape dtype=bf16 heads=3 d=33 block=3 blocks=9 rows=27 place=before cache=f8e4m3 "
+    "scales=head",
 
     "merge dtype=f32",
     "merge dtype=f16 heads=8 d=128 sinks=some",

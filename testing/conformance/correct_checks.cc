@@ -117,8 +117,7 @@ absl::StatusOr<Result> Correct(Backend& backend, const CorrectCase& c, const Dat
   ASSIGN_OR_RETURN(args.out, out.ToDevice(backend, *queue));
   ASSIGN_OR_RETURN(args.lses, lses.ToDevice(backend, *queue));
   std::unique_ptr<PlacedMemory> sink_memory;
-  ASSIGN_OR_RETURN(args.sinks,
-                   UploadFloats(backend, *queue, data.sinks, c.place, sink_memory));
+  ASSIGN_OR_RETURN(args.sinks, UploadFloats(backend, *queue, data.sinks, c.place, sink_memory));
   args.corrected = args.out;
   if (!c.in_place) {
     ASSIGN_OR_RETURN(args.corrected, corrected.ToDevice(backend, *queue));
@@ -245,18 +244,19 @@ absl::Status CheckCorrectTable(Backend& backend) {
       const float own = empty ? kNan : 1.0f;  // an empty shard's output is garbage
       const std::vector<float> out = {own};
       const absl::Span<const uint8_t> bytes = AsBytes(out);
-      Data data = {std::vector<uint8_t>(bytes.begin(), bytes.end()), {row.lses[0], row.lses[1]}, {}};
+      Data data = {
+          std::vector<uint8_t>(bytes.begin(), bytes.end()), {row.lses[0], row.lses[1]}, {}};
       ASSIGN_OR_RETURN(const Result result, Correct(backend, c, data));
       const double factor = LoadFloat(DType::kF32, result.out.data(), 0);
       const double lse = LoadFloat(DType::kF32, result.lse.data(), 0);
-      const bool right =
-          (empty ? factor == 0.0 : std::abs(factor - row.factors[rank]) < 1e-4) &&
-          (lse == row.lse || std::abs(lse - row.lse) < 1e-6 * std::max(1.0, std::abs(row.lse)) + 1e-6);
+      const bool right = (empty ? factor == 0.0 : std::abs(factor - row.factors[rank]) < 1e-4) &&
+                         (lse == row.lse ||
+                          std::abs(lse - row.lse) < 1e-6 * std::max(1.0, std::abs(row.lse)) + 1e-6);
       if (right) continue;
-      return absl::FailedPreconditionError(
-          absl::StrCat("LSEs ", row.lses[0], " and ", row.lses[1],
-                       row.base == LseBase::k2 ? " in base 2" : "", ", rank ", rank, ": factor ",
-                       factor, " and LSE ", lse, ", must be ", row.factors[rank], " and ", row.lse));
+      return absl::FailedPreconditionError(absl::StrCat(
+          "LSEs ", row.lses[0], " and ", row.lses[1], row.base == LseBase::k2 ? " in base 2" : "",
+          ", rank ", rank, ": factor ", factor, " and LSE ", lse, ", must be ", row.factors[rank],
+          " and ", row.lse));
     }
   }
   return absl::OkStatus();

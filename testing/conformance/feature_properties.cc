@@ -98,7 +98,8 @@ absl::Status CheckAlibi(Backend& backend, const AttentionCase& c) {
   AttentionCase near = c;
   near.alibi = HeadNumbers::kSome;
   near.window = 33;
-  for (CaseRequest& request : near.requests) request.context = std::max<int64_t>(request.context, 33);
+  for (CaseRequest& request : near.requests)
+    request.context = std::max<int64_t>(request.context, 33);
   AttentionCase far = near;
   far.shift = kGranule;
   for (CaseRequest& request : far.requests) request.context += kGranule;
@@ -183,10 +184,11 @@ absl::Status CheckQuantized(Backend& backend, const AttentionCase& c) {
 
 const std::vector<AttentionProperty>& FeatureProperties() {
   static const auto* const properties = new std::vector<AttentionProperty>{
-      {"kinds", CheckKinds},     {"split", CheckSplit},     {"window", CheckWindow},
-      {"gqa", CheckGqa},         {"alibi", CheckAlibi},     {"softcap", CheckSoftcap},
-      {"sinks", CheckSinks},     {"scale", CheckScale},     {"order", CheckOrder},
-      {"quantized", CheckQuantized},
+      {"kinds", CheckKinds},   {"split", CheckSplit},
+      {"window", CheckWindow}, {"gqa", CheckGqa},
+      {"alibi", CheckAlibi},   {"softcap", CheckSoftcap},
+      {"sinks", CheckSinks},   {"scale", CheckScale},
+      {"order", CheckOrder},   {"quantized", CheckQuantized},
   };
   return *properties;
 }

@@ -21,7 +21,6 @@
 namespace weft::testing {
 namespace {
 
-
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kFp8Scale = 0.003f;
@@ -201,8 +200,8 @@ absl::Status Same(std::string_view law, const MergeCase& c, const Merged& actual
   CompareContext context;
   context.case_line = absl::StrCat(law, " of ", Name(c.dtype));
   context.tensor = "out";
-  RETURN_IF_ERROR(CompareBits(c.out, {c.rows, c.heads, c.head_size}, actual.out, expected.out,
-                              context));
+  RETURN_IF_ERROR(
+      CompareBits(c.out, {c.rows, c.heads, c.head_size}, actual.out, expected.out, context));
   context.tensor = "lse";
   return CompareBits(DType::kF32, {c.rows, c.heads}, Bytes(actual.lse), Bytes(expected.lse),
                      context);
@@ -327,8 +326,8 @@ absl::Status CheckMerge(Backend& backend, const MergeCase& c) {
   context.case_line = c.ToString();
   context.tensor = "out";
   if (c.out == DType::kF8E4M3) {
-    RETURN_IF_ERROR(
-        CheckNearestE4M3(actual.out, expected.out.values, kFp8Scale, expected.out.extents, context));
+    RETURN_IF_ERROR(CheckNearestE4M3(actual.out, expected.out.values, kFp8Scale,
+                                     expected.out.extents, context));
   } else {
     RETURN_IF_ERROR(CompareTensors(DecodeTensor(c.out, expected.out.extents, actual.out),
                                    expected.out, ToleranceFor(c.out), context));

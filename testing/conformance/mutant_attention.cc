@@ -37,8 +37,8 @@ class Mutant {
     RunTiles();
     for (int64_t i = 0; i < args_.tables.decode_rows.extent(0); ++i) {
       const DecodeRow row = *At<DecodeRow>(args_.tables.decode_rows.address(), i);
-      Attend({row.row, row.row, row.position, row.num_keys, row.request, Blocks(row.first_block),
-              1});
+      Attend(
+          {row.row, row.row, row.position, row.num_keys, row.request, Blocks(row.first_block), 1});
     }
     if (fault_ == Fault::kExtraRow && args_.out.extent(0) > args_.num_rows) {
       WriteZeros(args_.num_rows, 0.0f);
@@ -71,8 +71,7 @@ class Mutant {
   void WritePadding(const PrefillTile& tile) {
     if (fault_ == Fault::kPaddingUnwritten) return;
     for (int64_t row = tile.first_row; row < tile.first_row + tile.num_rows; ++row) {
-      WriteZeros(row,
-                 fault_ == Fault::kPaddingLseZero ? 0.0f : -kInfinity);
+      WriteZeros(row, fault_ == Fault::kPaddingLseZero ? 0.0f : -kInfinity);
     }
   }
 
@@ -82,9 +81,9 @@ class Mutant {
       const int64_t row = tile.first_row + t;
       // Odd rows take the query of the row before, even ones that of the row after.
       const bool swap = fault_ == Fault::kSwapRows && (t ^ 1) < tile.num_rows;
-      const bool nan = Attend({row, swap ? tile.first_row + (t ^ 1) : row, tile.first_position + t,
-                               tile.num_keys, tile.request, Blocks(tile.first_block),
-                               tile.num_rows});
+      const bool nan =
+          Attend({row, swap ? tile.first_row + (t ^ 1) : row, tile.first_position + t,
+                  tile.num_keys, tile.request, Blocks(tile.first_block), tile.num_rows});
       if (fault_ == Fault::kLeakNan && nan && !nan_before) {
         Put(row - 1, 0, 0, std::numeric_limits<double>::quiet_NaN(), false);
       }
@@ -177,8 +176,7 @@ class Mutant {
     const bool ignored = fault_ == (is_key ? Fault::kIgnoreKeyScale : Fault::kIgnoreValueScale);
     const TensorView& scales = as_key ? args_.head_values.k_scales : args_.head_values.v_scales;
     const float scale =
-        ignored ? 1.0f
-                : ValueOr(scales, fault_ == Fault::kScaleOfFirstHead ? 0 : kv_head, 1.0f);
+        ignored ? 1.0f : ValueOr(scales, fault_ == Fault::kScaleOfFirstHead ? 0 : kv_head, 1.0f);
     for (int64_t d = 0; d < static_cast<int64_t>(target.size()); ++d) {
       // Adjacent dimensions of the last token would lie outside.
       const bool adjacent = fault_ == Fault::kAdjacentDims && strides.inner > 0 && key == 0;

@@ -59,9 +59,9 @@ inline uint8_t ToFp8(DType dtype, float value, Fp8Fault fault) {
       return std::abs(back) > std::abs(value) ? static_cast<uint8_t>(code - 1) : code;
     case Fp8Fault::kAwayFromZero: {
       const auto above = static_cast<uint8_t>(code + 1);
-      const bool tie = std::abs(back) < largest &&
-                       std::abs(LoadFloat(dtype, &above, 0)) - std::abs(value) ==
-                           std::abs(value) - std::abs(back);
+      const bool tie =
+          std::abs(back) < largest && std::abs(LoadFloat(dtype, &above, 0)) - std::abs(value) ==
+                                          std::abs(value) - std::abs(back);
       return tie ? above : code;
     }
     case Fp8Fault::kFlush:

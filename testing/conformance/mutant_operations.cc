@@ -27,9 +27,9 @@ void StoreElement(const ReshapeAndCacheArgs& args, const Target& target, const T
                   int64_t from, int64_t head, int64_t d, bool key, Fault fault) {
   const DType dtype = args.cache.layout().dtype();
   const bool adjacent = fault == Fault::kWriteAdjacentDims && target.strides->inner > 0;
-  const int64_t to = target.first + head * target.strides->head +
-                     (adjacent ? std::min<int64_t>(d, target.strides->inner - 1)
-                               : DimOffset(*target.strides, d));
+  const int64_t to =
+      target.first + head * target.strides->head +
+      (adjacent ? std::min<int64_t>(d, target.strides->inner - 1) : DimOffset(*target.strides, d));
   // What 32 bits do not hold is written somewhere else; not here, at least.
   const bool wraps = to * SizeOf(dtype) > std::numeric_limits<int32_t>::max();
   if (fault == Fault::kWriteOffset32 && wraps) return;

@@ -57,8 +57,10 @@ void RunMutantMerge(const MergeStatesArgs& args, Fault fault) {
                                   ValueOr(args.sinks, head, -kInfinity), fault);
       for (int64_t d = 0; d < args.a.extent(2); ++d) {
         const bool leak = fault == Fault::kMergeLeakEmpty;
-        const double a = w.a == 0.0 && !leak ? 0.0 : w.a * Load(args.a, IndexOf(args.a, row, head, d));
-        const double b = w.b == 0.0 && !leak ? 0.0 : w.b * Load(args.b, IndexOf(args.b, row, head, d));
+        const double a =
+            w.a == 0.0 && !leak ? 0.0 : w.a * Load(args.a, IndexOf(args.a, row, head, d));
+        const double b =
+            w.b == 0.0 && !leak ? 0.0 : w.b * Load(args.b, IndexOf(args.b, row, head, d));
         auto value = static_cast<float>(a + b);
         if (fault == Fault::kMergeOrder && w.a > w.b && w.b > 1e-6) {
           value = std::nextafter(value, kInfinity);
@@ -100,15 +102,14 @@ void RunMutantCorrect(const CorrectAttnOutArgs& args, Fault fault) {
       if (args.sinks.given() && fault != Fault::kCorrectIgnoreSinks) {
         with_sink += std::exp(Load(args.sinks, head) - largest);
       }
-      const double lse =
-          largest + std::log(fault == Fault::kCorrectSinkInLse ? with_sink : sum);
+      const double lse = largest + std::log(fault == Fault::kCorrectSinkInLse ? with_sink : sum);
       const double own = lse_of(fault == Fault::kCorrectFirstRank ? 0 : args.rank);
       const double factor = own == -INFINITY ? 0.0 : std::exp(own - largest) / with_sink;
-      const bool zero = factor == 0.0 && fault != Fault::kCorrectZeroTimesNan &&
-                        fault != Fault::kCorrectEmptyNan;
+      const bool zero =
+          factor == 0.0 && fault != Fault::kCorrectZeroTimesNan && fault != Fault::kCorrectEmptyNan;
       for (int64_t d = 0; d < args.out.extent(2); ++d) {
-        const int64_t from = packed ? PackedIndex(args.out, row, head, d)
-                                    : IndexOf(args.out, row, head, d);
+        const int64_t from =
+            packed ? PackedIndex(args.out, row, head, d) : IndexOf(args.out, row, head, d);
         const double value = zero ? 0.0 : factor * Load(args.out, from);
         Store(args.corrected, IndexOf(args.corrected, row, head, d), static_cast<float>(value));
       }
@@ -130,13 +131,12 @@ void RunMutantQuantize(const QuantizeFp8Args& args, Fault fault) {
   if (fault == Fault::kQuantizeNanZero) how = Fp8Fault::kNanZero;
   for (int64_t row = 0; row < from.extent(0); ++row) {
     for (int64_t head = 0; head < from.extent(1); ++head) {
-      const float scale =
-          args.scale *
-          ValueOr(args.head_scales, fault == Fault::kQuantizeFirstHead ? 0 : head, 1.0f);
+      const float scale = args.scale * ValueOr(args.head_scales,
+                                               fault == Fault::kQuantizeFirstHead ? 0 : head, 1.0f);
       for (int64_t d = 0; d < from.extent(2); ++d) {
-        const float value = Load(from, fault == Fault::kQuantizePacked
-                                           ? PackedIndex(from, row, head, d)
-                                           : IndexOf(from, row, head, d));
+        const float value =
+            Load(from, fault == Fault::kQuantizePacked ? PackedIndex(from, row, head, d)
+                                                       : IndexOf(from, row, head, d));
         float scaled = value / scale;
         if (fault == Fault::kQuantizeMultiply) scaled = value * scale;
         if (fault == Fault::kQuantizeReciprocal) scaled = value * (1.0f / scale);

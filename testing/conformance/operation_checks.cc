@@ -42,8 +42,8 @@ absl::Status FillCache(Backend& backend, const KvCacheLayout& layout, Captured& 
   std::vector<uint8_t> block = StateValues(DType::kF16, kBlock, kKvHeads, kSize, false, random);
   block.insert(block.end(), run.values.begin(), run.values.end());
   ASSIGN_OR_RETURN(run.cache, Upload(backend, *run.queue, block));
-  ASSIGN_OR_RETURN(run.io.cache, KvCacheView::OneAllocation(layout, run.cache->address(), 1,
-                                                            backend.device()));
+  ASSIGN_OR_RETURN(run.io.cache,
+                   KvCacheView::OneAllocation(layout, run.cache->address(), 1, backend.device()));
   return absl::OkStatus();
 }
 
@@ -80,15 +80,16 @@ absl::Status CheckCapture(Backend& backend) {
   Captured run;
   ASSIGN_OR_RETURN(run.queue, backend.CreateQueue());
   const int64_t rows = kRequests * kQueryLen;
-  ASSIGN_OR_RETURN(const StepLimits limits, StepLimits::For(spec, layout, 1, rows, kRequests,
-                                                            kBlock, rows));
+  ASSIGN_OR_RETURN(const StepLimits limits,
+                   StepLimits::For(spec, layout, 1, rows, kRequests, kBlock, rows));
   ASSIGN_OR_RETURN(run.step, StepBuffers::Create(backend.shared_from_this(), limits));
   RETURN_IF_ERROR(FillCache(backend, layout, run));
   const std::vector<int64_t> extents = {rows, kHeads, kSize}, strides = {kHeads * kSize, kSize, 1};
   run.query = StridedImage(DType::kF16, extents, strides);
   run.out = StridedImage(DType::kF16, extents, strides);
   RandomStream random({6, 0xcab});
-  const std::vector<uint8_t> one = StateValues(DType::kF16, kQueryLen, kHeads, kSize, false, random);
+  const std::vector<uint8_t> one =
+      StateValues(DType::kF16, kQueryLen, kHeads, kSize, false, random);
   const auto row_bytes = static_cast<size_t>(run.query.row_bytes());
   for (int64_t row = 0; row < rows; ++row) {
     const auto from = static_cast<size_t>(row % kQueryLen) * row_bytes;
@@ -242,8 +243,8 @@ absl::Status CheckMergeInput(Backend& backend) {
 
 const std::vector<OperationCheck>& OperationChecks() {
   static const auto* const checks = new std::vector<OperationCheck>{
-      {"merge_algebra", CheckMergeAlgebra},   {"correct_table", CheckCorrectTable},
-      {"all_codes", CheckAllCodes},           {"capture", CheckCapture},
+      {"merge_algebra", CheckMergeAlgebra}, {"correct_table", CheckCorrectTable},
+      {"all_codes", CheckAllCodes},         {"capture", CheckCapture},
       {"merge_input", CheckMergeInput},
   };
   return *checks;

@@ -20,7 +20,8 @@ struct OperationCheck {
 // merge_algebra    testing/conformance/merge_checks.h
 // correct_table    docs/pcp_spec.md, 8.1
 // all_codes        all fp8 codes through a cache
-// capture          a step recorded with the shapes of AttentionMetadataBuilder::BuildForGraphCapture
+// capture          a step recorded with the shapes of
+// AttentionMetadataBuilder::BuildForGraphCapture
 //                  runs again, at the same addresses, with a real batch
 // merge_input      bad arguments of MergeStates, CorrectAttnOut and QuantizeFp8 are refused
 const std::vector<OperationCheck>& OperationChecks();

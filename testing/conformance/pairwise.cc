@@ -86,8 +86,8 @@ size_t BestValue(const Pairs& pairs, const std::vector<Factor>& factors,
       closed += pairs.Open(i, a, j, row[j]) ? 1 : 0;
     }
     if (!allowed) continue;
-    const bool better = best == kFree || closed > best_closed ||
-                        (closed == best_closed && uses[a] < uses[best]);
+    const bool better =
+        best == kFree || closed > best_closed || (closed == best_closed && uses[a] < uses[best]);
     if (!better) continue;
     best = a;
     best_closed = closed;

@@ -39,8 +39,8 @@ absl::StatusOr<std::unique_ptr<PlacedMemory>> PlacedMemory::Create(Backend& back
     return memory;
   }
   if (!AddressesAreHostPointers(backend)) {
-    return DoesNotApply(absl::StrCat("guard pages: addresses of ", backend.info().name,
-                                     " are no host pointers"));
+    return DoesNotApply(
+        absl::StrCat("guard pages: addresses of ", backend.info().name, " are no host pointers"));
   }
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const auto whole_pages = [page](size_t size) { return (size + page - 1) / page * page; };

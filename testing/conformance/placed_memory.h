@@ -36,13 +36,12 @@ bool AddressesAreHostPointers(const Backend& backend);
 
 class PlacedMemory {
  public:
-  // Memory with the contents of `bytes`; those in an allocation are there for what is recorded later
-  // on the same queue. At least `guard_bytes` on both sides of guarded memory fault. DoesNotApply:
-  // guarded memory on a device of its own.
+  // Memory with the contents of `bytes`; those in an allocation are there for what is recorded
+  // later on the same queue. At least `guard_bytes` on both sides of guarded memory fault.
+  // DoesNotApply: guarded memory on a device of its own.
   static absl::StatusOr<std::unique_ptr<PlacedMemory>> Create(Backend& backend, Queue& queue,
                                                               absl::Span<const uint8_t> bytes,
-                                                              Place place,
-                                                              int64_t guard_bytes = 1);
+                                                              Place place, int64_t guard_bytes = 1);
   ~PlacedMemory();
 
   uint64_t address() const { return address_; }

@@ -30,11 +30,11 @@ absl::Status SameBits(const AttentionCase& base, const AttentionOutput& expected
   CompareContext context;
   context.case_line = Both(base, varied);
   const DType dtype = base.output_dtype();
-  const int64_t rows = static_cast<int64_t>(expected.out.size()) /
-                       (base.heads * base.head_size * SizeOf(dtype));
+  const int64_t rows =
+      static_cast<int64_t>(expected.out.size()) / (base.heads * base.head_size * SizeOf(dtype));
   context.tensor = "out";
-  RETURN_IF_ERROR(CompareBits(dtype, {rows, base.heads, base.head_size}, actual.out, expected.out,
-                              context));
+  RETURN_IF_ERROR(
+      CompareBits(dtype, {rows, base.heads, base.head_size}, actual.out, expected.out, context));
   if (actual.lse.empty() || expected.lse.empty()) return absl::OkStatus();
   context.tensor = "lse";
   return CompareBits(DType::kF32, {rows, base.heads}, actual.lse, expected.lse, context);

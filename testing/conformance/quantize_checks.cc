@@ -39,7 +39,8 @@ float ScaleOfElement(const QuantizeCase& c, const std::vector<float>& head_scale
 
 // About the middle of two codes, times the scale: its quotient is a tie, or a step of f32 beside.
 float NearTie(const QuantizeCase& c, int64_t i, float scale) {
-  const auto code = static_cast<uint8_t>(i % 0x7b);  // finite ones of both types, and one above each
+  const auto code =
+      static_cast<uint8_t>(i % 0x7b);  // finite ones of both types, and one above each
   const auto above = static_cast<uint8_t>(code + 1);
   const float middle = (LoadFloat(c.to, &code, 0) + LoadFloat(c.to, &above, 0)) / 2.0f;
   const float value = middle * scale;
@@ -170,12 +171,11 @@ absl::Status CheckCodes(Backend& backend, DType dtype) {
     const float as_key = LoadFloat(dtype, keys.data(), code);
     const float got_value = LoadFloat(DType::kF32, out.Row(row).data(), d);  // of head 0
     const float got_key = LoadFloat(DType::kF32, lse.Row(row).data(), d);
-    const bool same =
-        std::isnan(as_value) ? std::isnan(got_value) : got_value == as_value;
+    const bool same = std::isnan(as_value) ? std::isnan(got_value) : got_value == as_value;
     if (same && got_key == as_key) continue;
     return absl::FailedPreconditionError(
-        absl::StrCat(Name(dtype), " code 0x", absl::Hex(code), ": the value ", as_value, " is read as ",
-                     got_value, ", the key ", as_key, " as ", got_key));
+        absl::StrCat(Name(dtype), " code 0x", absl::Hex(code), ": the value ", as_value,
+                     " is read as ", got_value, ", the key ", as_key, " as ", got_key));
   }
   return absl::OkStatus();
 }

@@ -40,16 +40,14 @@ absl::Status CheckNearestE4M3(absl::Span<const uint8_t> codes, absl::Span<const 
     const double best = F8E4M3ToF32(F32ToF8E4M3(static_cast<float>(value)));
     if (std::isnan(value) && std::isnan(got)) continue;
     const double doubt = sums.atol / double{scale} + sums.rtol * std::abs(value);
-    const bool right = std::isinf(value)
-                           ? got == best
-                           : std::abs(got - value) <= std::abs(best - value) + doubt;
+    const bool right =
+        std::isinf(value) ? got == best : std::abs(got - value) <= std::abs(best - value) + doubt;
     if (right) continue;
     const int64_t at = static_cast<int64_t>(i);
-    return absl::FailedPreconditionError(
-        absl::StrCat(context.tensor, "[", at / (extents[1] * extents[2]), ", ",
-                     at / extents[2] % extents[1], ", ", at % extents[2], "] is stored as ", got,
-                     ", must be the nearest to ", value, ", which is ", best,
-                     "\n  case: ", context.case_line));
+    return absl::FailedPreconditionError(absl::StrCat(
+        context.tensor, "[", at / (extents[1] * extents[2]), ", ", at / extents[2] % extents[1],
+        ", ", at % extents[2], "] is stored as ", got, ", must be the nearest to ", value,
+        ", which is ", best, "\n  case: ", context.case_line));
   }
   return absl::OkStatus();
 }

@@ -22,8 +22,7 @@ namespace weft::testing {
 namespace {
 
 const std::vector<std::string_view>& CacheWords() {
-  static const auto* const words =
-      new std::vector<std::string_view>{"same", "f8e4m3", "f8e5m2"};
+  static const auto* const words = new std::vector<std::string_view>{"same", "f8e4m3", "f8e5m2"};
   return *words;
 }
 const std::vector<std::string_view>& ScaleWords() {
@@ -149,8 +148,8 @@ absl::StatusOr<ReshapeCase> ReshapeCase::Parse(std::string_view line) {
 }
 
 absl::Status CheckReshape(Backend& backend, const ReshapeCase& c) {
-  ASSIGN_OR_RETURN(const KvCacheLayout layout, MakeLayout(c.layout, c.cache_dtype(), c.block_size,
-                                                          c.heads, c.head_size));
+  ASSIGN_OR_RETURN(const KvCacheLayout layout,
+                   MakeLayout(c.layout, c.cache_dtype(), c.block_size, c.heads, c.head_size));
   CacheOptions options;
   options.segments = c.segments;
   options.place = c.place;

@@ -23,9 +23,9 @@ struct RowRules {
 };
 
 // Attention of the row at `position` over the keys at `keys`; `fetch` gives those of a position,
-// dequantised. The LSE is without the sink. `max_abs_logit` of the result bounds what an LSE's error
-// is measured in: it counts the bias and the logit before the softcap too, the latter by how much
-// of its error comes through.
+// dequantised. The LSE is without the sink. `max_abs_logit` of the result bounds what an LSE's
+// error is measured in: it counts the bias and the logit before the softcap too, the latter by how
+// much of its error comes through.
 OracleResult AttendKeys(absl::Span<const float> query, const RowRules& rules, int64_t position,
                         absl::Span<const int64_t> keys, FetchKeyValue fetch);
 

@@ -100,8 +100,7 @@ absl::Status StridedImage::CheckPoison(std::string_view name, int64_t used_rows)
   return CheckPoison(name, used);
 }
 
-absl::Status StridedImage::CheckPoison(std::string_view name,
-                                       const std::vector<bool>& used) const {
+absl::Status StridedImage::CheckPoison(std::string_view name, const std::vector<bool>& used) const {
   const std::vector<uint8_t> poison = PoisonBytes(static_cast<int64_t>(bytes_.size()));
   std::vector<uint8_t> rest = bytes_;
   const auto size = static_cast<size_t>(SizeOf(dtype_));
@@ -111,9 +110,8 @@ absl::Status StridedImage::CheckPoison(std::string_view name,
   }
   for (size_t i = 0; i < rest.size(); ++i) {
     if (rest[i] == poison[i]) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat(name, ": byte ", i, " was written; it belongs to no element of a row that ",
-                     "may be"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        name, ": byte ", i, " was written; it belongs to no element of a row that ", "may be"));
   }
   return absl::OkStatus();
 }
