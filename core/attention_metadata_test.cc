@@ -57,6 +57,15 @@ TEST_F(AttentionMetadataTest, ArraysOfAMixedStep) {
   EXPECT_THAT(metadata->Segments(), ElementsAre(Segment{0, 0, 1, 10}, Segment{1, 1, 5, 0}));
 }
 
+TEST_F(AttentionMetadataTest, NoLayout) {
+  const AttentionMetadataBuilder builder(KvCacheLayout(), 20);
+  RequestBatch batch;
+  EXPECT_THAT(builder.Build(batch).status().message(), HasSubstr("no factory made it"));
+  batch.requests = {Make(RequestKind::kPrefill, 5, 0, b_)};
+  EXPECT_EQ(builder.Build(batch).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(builder.BuildForGraphCapture(1, 1).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(AttentionMetadataTest, EmptyBatch) {
   const absl::StatusOr<AttentionMetadata> metadata = Build({});
   ASSERT_TRUE(metadata.ok());

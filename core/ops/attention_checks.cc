@@ -530,6 +530,9 @@ TEST_F(ChunkedPrefillPagedDecodeTest, ZeroLengthRequestsTouchNobody) {
   io.out = io.query;
   const absl::Status status = both->Run(queue(), nothing.arrays(), io);
   EXPECT_TRUE(status.ok()) << status;
+  io.cache = {};
+  EXPECT_THAT(std::string(both->Run(queue(), nothing.arrays(), io).message()),
+              HasSubstr("chunked_prefill_paged_decode: cache is not given"));
 }
 
 }  // namespace

@@ -101,6 +101,8 @@ absl::StatusOr<AttentionMetadata> BuildStepMetadata(std::string_view op, const S
                                                     const KvCacheView& cache, DecodeRule rule,
                                                     int64_t window) {
   RETURN_IF_ERROR(CheckArrays(op, arrays));
+  if (cache.segments().empty())
+    return absl::InvalidArgumentError(absl::StrCat(op, ": cache is not given"));
   const size_t requests = arrays.seq_lens.size();
   std::vector<std::vector<int32_t>> translated(requests);
   RequestBatch batch;

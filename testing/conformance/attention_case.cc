@@ -2,111 +2,68 @@
 #include "testing/conformance/attention_case.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
+#include <limits>
+#include <numeric>
 #include <utility>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
-#include "core/status_macros.h"
-#include "testing/conformance/case_line.h"
 #include "testing/conformance/random.h"
 
 namespace weft::testing {
 namespace {
 
-const std::vector<std::string_view>& DataWords() {
-  static const auto* const words = new std::vector<std::string_view>{
-      "planted", "random", "huge", "negative", "identical", "equalv", "zerok"};
-  return *words;
-}
-const std::vector<std::string_view>& LseWords() {
-  static const auto* const words = new std::vector<std::string_view>{"dense", "strided", "none"};
-  return *words;
-}
-const std::vector<std::string_view>& LayoutWords() {
-  static const auto* const words = new std::vector<std::string_view>{"nhd", "apart"};
-  return *words;
-}
-const std::vector<std::string_view>& IoWords() {
-  static const auto* const words = new std::vector<std::string_view>{"dense", "strided"};
-  return *words;
+// Of a fused fp8 output: values of the cases lie within +-1, so that a row with one heavy key
+// saturates.
+constexpr float kOutScale = 0.0017f;
+
+// Weak ones and strong ones, in no order.
+std::vector<float> Slopes(HeadNumbers kind, int64_t heads) {
+  constexpr float kSlopes[] = {0.01f, 0.25f, 0.003f, 0.0625f, 0.04f};
+  std::vector<float> slopes;
+  for (int64_t head = 0; head < heads && kind != HeadNumbers::kNone; ++head) {
+    slopes.push_back(kind == HeadNumbers::kNeutral ? 0.0f : kSlopes[head % 5]);
+  }
+  return slopes;
 }
 
-// "8/2".
-void ReadHeads(CaseLineReader& reader, AttentionCase& c) {
-  std::string text;
-  reader.Read("heads", &text);
-  if (text.empty()) return;
-  const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('/', 1));
-  if (!absl::SimpleAtoi(parts.first, &c.heads) || !absl::SimpleAtoi(parts.second, &c.kv_heads) ||
-      c.kv_heads < 1 || c.heads < 1 || c.heads % c.kv_heads != 0) {
-    reader.Fail("heads", "heads/kv_heads, the first a multiple of the second");
+// About as heavy as all planted keys together, lighter, far heavier, and none.
+std::vector<float> Sinks(HeadNumbers kind, int64_t heads) {
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  constexpr float kSinks[] = {6.0f, -1.0f, 4.5f, 9.0f, kNone, 2.0f};
+  std::vector<float> sinks;
+  for (int64_t head = 0; head < heads && kind != HeadNumbers::kNone; ++head) {
+    sinks.push_back(kind == HeadNumbers::kNeutral ? kNone : kSinks[head % 6]);
   }
-}
-
-// "0:5:kv": request, position, what.
-void ReadNan(CaseLineReader& reader, AttentionCase& c) {
-  std::string text;
-  reader.Read("nan", &text);
-  if (text.empty()) return;
-  const std::vector<std::string> parts = absl::StrSplit(text, ':');
-  if (parts.size() != 3 || !absl::SimpleAtoi(parts[0], &c.nan_request) ||
-      !absl::SimpleAtoi(parts[1], &c.nan_from) || c.nan_request < 0 || c.nan_from < 0 ||
-      (parts[2] != "k" && parts[2] != "v" && parts[2] != "kv")) {
-    return reader.Fail("nan", "request:position:k, v or kv");
-  }
-  c.nan_keys = parts[2] != "v";
-  c.nan_values = parts[2] != "k";
-}
-
-void ReadRequests(CaseLineReader& reader, AttentionCase& c) {
-  std::vector<int64_t> new_tokens, context, ids;
-  std::string kinds;
-  reader.Read("q", 0, &new_tokens);
-  reader.Read("ctx", 0, &context);
-  reader.Read("ids", 0, &ids);
-  reader.Read("kinds", &kinds);
-  const std::vector<std::string> letters = absl::StrSplit(kinds, ',', absl::SkipEmpty());
-  for (size_t i = 0; i < new_tokens.size(); ++i) {
-    CaseRequest request;
-    request.new_tokens = new_tokens[i];
-    request.context = i < context.size() ? context[i] : 0;
-    request.id = i < ids.size() ? ids[i] : static_cast<int64_t>(i);
-    if (i < letters.size()) {
-      if (letters[i] != "d" && letters[i] != "p") return reader.Fail("kinds", "d or p");
-      request.kind = letters[i] == "d" ? RequestKind::kDecode : RequestKind::kPrefill;
-    }
-    c.requests.push_back(request);
-  }
-  const size_t count = c.requests.size();
-  if (context.size() > count || ids.size() > count || letters.size() > count) {
-    reader.Fail("q", "as long as ctx, ids and kinds");
-  }
+  return sinks;
 }
 
 }  // namespace
 
-int64_t AttentionCase::num_rows() const {
-  int64_t rows = 0;
-  for (const CaseRequest& request : requests) rows += request.new_tokens;
-  return rows;
+std::vector<float> MakeScales(ScaleKind kind, int64_t kv_heads, int64_t repeat, bool keys) {
+  std::vector<float> scales;
+  if (kind == ScaleKind::kTensor) scales.push_back(keys ? 0.3f : 0.017f);
+  if (kind != ScaleKind::kHead && kind != ScaleKind::kPowers) return scales;
+  for (int64_t head = 0; head < kv_heads; ++head) {
+    const int64_t i = (head / repeat + (keys ? 0 : 2)) % 5;
+    scales.push_back(kind == ScaleKind::kPowers ? std::ldexp(1.0f, static_cast<int>(i) - 3)
+                                                : 0.11f + 0.37f * static_cast<float>(i));
+  }
+  return scales;
 }
 
-AttentionSpec AttentionCase::Spec() const {
-  AttentionSpec spec;
-  spec.num_heads = heads;
-  spec.num_kv_heads = kv_heads;
-  spec.head_size = head_size;
-  spec.dtype = dtype;
-  spec.kv_dtype = dtype;
-  return spec;
-}
-
-absl::StatusOr<KvCacheLayout> AttentionCase::Layout() const {
-  if (layout == LayoutKind::kNhd) {
-    return KvCacheLayout::Nhd(dtype, block_size, kv_heads, head_size);
+absl::StatusOr<KvCacheLayout> MakeLayout(LayoutKind kind, DType dtype, int64_t block_size,
+                                         int64_t kv_heads, int64_t head_size) {
+  switch (kind) {
+    case LayoutKind::kNhd:
+      return KvCacheLayout::Nhd(dtype, block_size, kv_heads, head_size);
+    case LayoutKind::kHnd:
+      return KvCacheLayout::Hnd(dtype, block_size, kv_heads, head_size);
+    case LayoutKind::kSplitX:  // the seed's x is 16 bytes of elements
+      return KvCacheLayout::SplitX(dtype, block_size, kv_heads, head_size,
+                                   std::gcd(16 / SizeOf(dtype), head_size));
+    case LayoutKind::kApart:
+      break;
   }
   // Tokens inside heads (HND order), every stride with a gap, keys and values with other gaps.
   const auto strides = [&](int64_t gap) {
@@ -120,69 +77,55 @@ absl::StatusOr<KvCacheLayout> AttentionCase::Layout() const {
                                 0);
 }
 
-std::string AttentionCase::ToString() const {
-  std::vector<int64_t> new_tokens, context, ids;
-  std::vector<std::string> kinds;
-  bool plain_ids = true;
-  for (const CaseRequest& request : requests) {
-    plain_ids &= request.id == static_cast<int64_t>(ids.size());
-    new_tokens.push_back(request.new_tokens);
-    context.push_back(request.context);
-    ids.push_back(request.id);
-    kinds.push_back(request.kind == RequestKind::kDecode ? "d" : "p");
-  }
-  std::string line =
-      absl::StrCat("attention dtype=", Name(dtype), " heads=", heads, "/", kv_heads,
-                   " d=", head_size, " block=", block_size, " q=", absl::StrJoin(new_tokens, ","),
-                   " ctx=", absl::StrJoin(context, ","), " kinds=", absl::StrJoin(kinds, ","),
-                   " seed=", seed, " pcp=", pcp);
-  const AttentionCase defaults;
-  if (!plain_ids) absl::StrAppend(&line, " ids=", absl::StrJoin(ids, ","));
-  if (data != defaults.data) {
-    absl::StrAppend(&line, " data=", DataWords()[static_cast<int>(data)]);
-  }
-  if (lse != defaults.lse) absl::StrAppend(&line, " lse=", LseWords()[static_cast<int>(lse)]);
-  if (layout != defaults.layout) {
-    absl::StrAppend(&line, " layout=", LayoutWords()[static_cast<int>(layout)]);
-  }
-  if (strided) absl::StrAppend(&line, " io=strided");
-  if (segments != defaults.segments) absl::StrAppend(&line, " segments=", segments);
-  if (pages != defaults.pages) absl::StrAppend(&line, " pages=", pages);
-  if (nan_request >= 0) {
-    absl::StrAppend(&line, " nan=", nan_request, ":", nan_from, ":", nan_keys ? "k" : "",
-                    nan_values ? "v" : "");
-  }
-  return line;
+int64_t AttentionCase::num_rows() const {
+  int64_t rows = 0;
+  for (const CaseRequest& request : requests) rows += request.new_tokens;
+  return rows;
 }
 
-absl::StatusOr<AttentionCase> AttentionCase::Parse(std::string_view line) {
-  CaseLineReader reader(line, "attention");
-  AttentionCase c;
-  reader.Read("dtype", &c.dtype);
-  ReadHeads(reader, c);
-  reader.Read("d", 1, &c.head_size);
-  reader.Read("block", 1, &c.block_size);
-  ReadRequests(reader, c);
-  reader.Read("seed", &c.seed);
-  reader.Read("pcp", 1, &c.pcp);
-  int data = 0, lse = 0, layout = 0, io = 0;
-  reader.ReadWord("data", DataWords(), &data);
-  reader.ReadWord("lse", LseWords(), &lse);
-  reader.ReadWord("layout", LayoutWords(), &layout);
-  reader.ReadWord("io", IoWords(), &io);
-  c.data = static_cast<DataKind>(data);
-  c.lse = static_cast<LseKind>(lse);
-  c.layout = static_cast<LayoutKind>(layout);
-  c.strided = io == 1;
-  reader.Read("segments", 1, &c.segments);
-  reader.Read("pages", &c.pages);
-  ReadNan(reader, c);
-  if (c.nan_request >= static_cast<int64_t>(c.requests.size())) {
-    reader.Fail("nan", "in a request that there is");
-  }
-  if (!IsFloat(c.dtype)) reader.Fail("dtype", "f32, f16 or bf16");
-  RETURN_IF_ERROR(reader.Finish());
-  return c;
+DType AttentionCase::kv_dtype() const {
+  if (kv == KvKind::kSame) return dtype;
+  return kv == KvKind::kE4M3 ? DType::kF8E4M3 : DType::kF8E5M2;
+}
+
+DType AttentionCase::output_dtype() const {
+  if (out == OutKind::kSame) return dtype;
+  return out == OutKind::kF32 ? DType::kF32 : DType::kF8E4M3;
+}
+
+DType AttentionCase::key_dtype() const {
+  const bool new_only = keys == KeyMode::kNew || keys == KeyMode::kSplit;
+  return fp8_query && new_only ? kv_dtype() : dtype;
+}
+
+bool AttentionCase::in_scope(const CaseRequest& request) const {
+  return rows == RowScope::kAll ||
+         (rows == RowScope::kDecodes) == (request.kind == RequestKind::kDecode);
+}
+
+AttentionSpec AttentionCase::Spec() const {
+  AttentionSpec spec;
+  spec.num_heads = heads;
+  spec.num_kv_heads = kv_heads;
+  spec.head_size = head_size;
+  spec.dtype = dtype;
+  spec.kv_dtype = kv_dtype();
+  spec.fp8_query = fp8_query;
+  if (out != OutKind::kSame) spec.out_dtype = output_dtype();
+  if (out == OutKind::kE4M3) spec.out_scale = kOutScale;
+  spec.scale = static_cast<float>(scale);
+  spec.softcap = static_cast<float>(softcap);
+  spec.window = window;
+  spec.alibi_slopes = Slopes(alibi, heads);
+  spec.sinks = Sinks(sinks, heads);
+  spec.k_scales = MakeScales(scales, kv_heads, repeat, /*keys=*/true);
+  spec.v_scales = MakeScales(scales, kv_heads, repeat, /*keys=*/false);
+  spec.shares_kv_cache = keys == KeyMode::kShared;
+  return spec;
+}
+
+absl::StatusOr<KvCacheLayout> AttentionCase::Layout() const {
+  return MakeLayout(layout, kv_dtype(), block_size, kv_heads, head_size);
 }
 
 AttentionCase AttentionCase::Random(uint64_t seed) {
@@ -203,8 +146,8 @@ AttentionCase AttentionCase::Random(uint64_t seed) {
   c.block_size = pick(std::vector<int64_t>{1, 5, 16, 32, 100});
   c.pcp = pick(std::vector<int64_t>{1, 1, 1, 2, 3});
   c.lse = static_cast<LseKind>(random.Below(3));
-  c.layout = static_cast<LayoutKind>(random.Below(2));
-  c.strided = random.Below(2) == 1;
+  c.layout = random.Below(2) == 1 ? LayoutKind::kApart : LayoutKind::kNhd;
+  c.io = random.Below(2) == 1 ? IoKind::kStrided : IoKind::kDense;
   c.segments = 1 + static_cast<int64_t>(random.Below(2));
   c.pages = random.Below(1000);
   const int64_t count = 1 + static_cast<int64_t>(random.Below(6));

@@ -15,7 +15,7 @@
 
 namespace weft::testing {
 
-// Lines for CheckAttention, CheckReshape and CheckGather; then a few that come of seeds.
+// Lines for all operations; then a few that come of seeds, and those of PairwiseLines.
 std::vector<std::string> CaseLines();
 
 // Lines that every property of AttentionProperties() is checked with.

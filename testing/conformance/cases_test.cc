@@ -11,7 +11,11 @@
 #include "testing/conformance/attention_case.h"
 #include "testing/conformance/attention_data.h"
 #include "testing/conformance/case_line.h"
+#include "testing/conformance/correct_checks.h"
 #include "testing/conformance/gather_checks.h"
+#include "testing/conformance/merge_checks.h"
+#include "testing/conformance/pairwise.h"
+#include "testing/conformance/quantize_checks.h"
 #include "testing/conformance/reshape_checks.h"
 #include "testing/oracle.h"
 
@@ -27,6 +31,9 @@ std::string RoundTrip(const std::string& line) {
 std::string RoundTripAny(const std::string& line) {
   if (CaseOp(line) == "attention") return RoundTrip<AttentionCase>(line);
   if (CaseOp(line) == "reshape") return RoundTrip<ReshapeCase>(line);
+  if (CaseOp(line) == "merge") return RoundTrip<MergeCase>(line);
+  if (CaseOp(line) == "correct") return RoundTrip<CorrectCase>(line);
+  if (CaseOp(line) == "quantize") return RoundTrip<QuantizeCase>(line);
   return RoundTrip<GatherCase>(line);
 }
 
@@ -46,13 +53,28 @@ TEST(CasesTest, EveryLineComesBack) {
 
 TEST(CasesTest, AllFieldsAreKept) {
   const std::string line =
-      "attention dtype=bf16 heads=8/2 d=96 block=3 q=1,5 ctx=2,0 kinds=d,p seed=9 pcp=3 ids=4,7 "
-      "data=huge lse=none layout=apart io=strided segments=2 pages=5 nan=1:3:v";
+      "attention dtype=bf16 heads=8/2 d=96 block=3 q=1,5 ctx=2,2 kinds=d,p seed=9 pcp=3 ids=4,7 "
+      "kv=f8e5m2 scales=powers query=f8e4m3 out=f32 scale=0.5 softcap=2.5 alibi=zero window=7 "
+      "evict=yes sinks=minus keys=new rows=prefills data=huge lse=none layout=apart io=offset "
+      "segments=2 pages=5 kpoison=inf vpoison=zero bias=9 place=behind qfactor=2 vfactor=4 shift=2 "
+      "reverse=yes repeat=2 nan=1:3:v";
   EXPECT_EQ(RoundTrip<AttentionCase>(line), line);
   const std::string reshape =
       "reshape dtype=f16 heads=3 d=5 block=7 blocks=2 rows=9 seed=4 skip=1 bad=2 extra=3 "
-      "segments=2 offset=1 io=strided layout=apart";
+      "segments=2 offset=1 cache=f8e4m3 scales=head io=strided layout=apart place=before";
   EXPECT_EQ(RoundTrip<ReshapeCase>(reshape), reshape);
+  const std::string merge =
+      "merge dtype=f16 out=f8e4m3 rows=4 heads=2 d=5 seed=6 sinks=some lse=strided io=offset "
+      "place=before";
+  EXPECT_EQ(RoundTrip<MergeCase>(merge), merge);
+  const std::string correct =
+      "correct dtype=f16 n=4 rank=3 rows=2 heads=5 d=6 seed=7 base=2 sinks=some io=strided "
+      "alias=out lse=none place=before";
+  EXPECT_EQ(RoundTrip<CorrectCase>(correct), correct);
+  const std::string quantize =
+      "quantize dtype=bf16 to=f8e5m2 rows=2 heads=3 d=4 seed=5 scale=0.5 scales=head data=all "
+      "io=offset place=behind";
+  EXPECT_EQ(RoundTrip<QuantizeCase>(quantize), quantize);
   const std::string gather =
       "gather dtype=i64 inner=2,3 source=4 rows=5 seed=6 holes=1 bad=2 fill=7 offset=1 io=strided";
   EXPECT_EQ(RoundTrip<GatherCase>(gather), gather);
@@ -75,6 +97,13 @@ TEST(CasesTest, BadLinesAreNamed) {
   EXPECT_NE(error("attention dtype=i32"), "");
   EXPECT_NE(error("attention q=1 nan=1:0:k"), "");
   EXPECT_NE(error("attention data=what"), "");
+  EXPECT_NE(error("attention scales=head"), "");
+  EXPECT_NE(error("attention query=f8e4m3"), "");
+  EXPECT_NE(error("attention keys=split rows=decodes"), "");
+  EXPECT_NE(error("attention keys=new out=f8e4m3"), "");
+  EXPECT_NE(error("attention evict=yes"), "");
+  EXPECT_NE(error("attention softcap=x"), "");
+  EXPECT_NE(error("attention heads=4/2 repeat=3"), "");
 }
 
 TEST(CasesTest, DataDoNotDependOnTheBatch) {
@@ -87,6 +116,25 @@ TEST(CasesTest, DataDoNotDependOnTheBatch) {
   EXPECT_EQ(ValueRow(all, 1, 3), ValueRow(alone, 0, 3));
   EXPECT_NE(KeyRow(all, 0, 3), KeyRow(all, 1, 3));
   EXPECT_NE(KeyRow(all, 1, 2), KeyRow(all, 1, 3));
+}
+
+TEST(CasesTest, EveryPairOfFeaturesMeets) {
+  const std::vector<Factor>& factors = AttentionFactors();
+  const std::vector<std::vector<size_t>> rows = CoveringArray(factors, FactorsMayMeet);
+  EXPECT_LE(rows.size(), 120u);
+  EXPECT_EQ(rows, CoveringArray(factors, FactorsMayMeet));
+  for (size_t i = 0; i < factors.size(); ++i) {
+    for (size_t j = i + 1; j < factors.size(); ++j) {
+      for (size_t a = 0; a < factors[i].values.size(); ++a) {
+        for (size_t b = 0; b < factors[j].values.size(); ++b) {
+          bool met = false;
+          for (const std::vector<size_t>& row : rows) met |= row[i] == a && row[j] == b;
+          EXPECT_EQ(met, FactorsMayMeet(factors[i], a, factors[j], b))
+              << factors[i].values[a] << " and " << factors[j].values[b];
+        }
+      }
+    }
+  }
 }
 
 // Row 1100 of one request, head 0; without the key `dropped` if that is not negative.

@@ -1,79 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A check that cannot fail is no check: each planted fault must be found by the suite, and the same
-// code without a fault must pass.
+// A check that cannot fail is no check: each planted fault must be found by the suite, in the check
+// that is meant for it, and the same code without a fault must pass. docs/faults.md is the table.
+#include <fstream>
+#include <iostream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "core/registry.h"
 #include "gtest/gtest.h"
 #include "testing/conformance/attention_checks.h"
 #include "testing/conformance/case_line.h"
 #include "testing/conformance/cases.h"
+#include "testing/conformance/faults.h"
 #include "testing/conformance/mutant_backend.h"
+#include "testing/conformance/operation_checks.h"
 #include "testing/conformance/queue_checks.h"
 #include "testing/reference/reference_backend.h"
 
 namespace weft::testing {
 namespace {
-
-struct NamedFault {
-  Fault fault;
-  std::string_view name;
-  // What must find it: the cases of an op, the checks of the queue, or a property, and then no
-  // property before that one.
-  std::string_view finder;
-};
-
-constexpr NamedFault kFaults[] = {
-    {Fault::kDropFirstKey, "drop_first_key", "attention"},
-    {Fault::kDropOwnKey, "drop_own_key", "attention"},
-    {Fault::kDropPreviousKey, "drop_previous_key", "attention"},
-    {Fault::kDropPageStart, "drop_page_start", "attention"},
-    {Fault::kDropPageEnd, "drop_page_end", "attention"},
-    {Fault::kDropGranuleStart, "drop_granule_start", "attention"},
-    {Fault::kDropGranuleEnd, "drop_granule_end", "attention"},
-    {Fault::kDropLastGranule, "drop_last_granule", "attention"},
-    {Fault::kSeeNextKey, "see_next_key", "attention"},
-    {Fault::kForeignKey, "foreign_key", "attention"},
-    {Fault::kWrongKvHead, "wrong_kv_head", "attention"},
-    {Fault::kWrongScale, "wrong_scale", "attention"},
-    {Fault::kSwapRows, "swap_rows", "attention"},
-    {Fault::kSwapChunks, "swap_chunks", "attention"},
-    {Fault::kLeakNan, "leak_nan", "attention"},
-    {Fault::kBase2Lse, "base2_lse", "attention"},
-    {Fault::kPackedLse, "packed_lse", "attention"},
-    {Fault::kPaddingUnwritten, "padding_unwritten", "attention"},
-    {Fault::kPaddingLseZero, "padding_lse_zero", "attention"},
-    {Fault::kExtraRow, "extra_row", "attention"},
-    {Fault::kTouchCache, "touch_cache", "attention"},
-    {Fault::kTileDependent, "tile_dependent", "chunks"},
-    {Fault::kPageDependent, "page_dependent", "pages"},
-    {Fault::kRowDependent, "row_dependent", "batch"},
-    {Fault::kBlockSizeDependent, "block_size_dependent", "page_size"},
-    {Fault::kWriteSkipped, "write_skipped", "reshape"},
-    {Fault::kNextSlot, "next_slot", "reshape"},
-    {Fault::kBadSlotClamped, "bad_slot_clamped", "reshape"},
-    {Fault::kSwapKeyValue, "swap_key_value", "reshape"},
-    {Fault::kSwapTokens, "swap_tokens", "reshape"},
-    {Fault::kPackedKey, "packed_key", "reshape"},
-    {Fault::kExtraToken, "extra_token", "reshape"},
-    {Fault::kFirstSegmentOnly, "first_segment_only", "reshape"},
-    {Fault::kDropLastElement, "drop_last_element", "reshape"},
-    {Fault::kNoFill, "no_fill", "gather"},
-    {Fault::kZeroFill, "zero_fill", "gather"},
-    {Fault::kNextRow, "next_row", "gather"},
-    {Fault::kBadIndexClamped, "bad_index_clamped", "gather"},
-    {Fault::kWholeWords, "whole_words", "gather"},
-    {Fault::kPackedDestination, "packed_destination", "gather"},
-    {Fault::kEagerCopy, "eager_copy", "queue"},
-    {Fault::kShortCopy, "short_copy", "queue"},
-    {Fault::kShortFill, "short_fill", "queue"},
-    {Fault::kStaleTables, "stale_tables", "steps"},
-};
 
 std::shared_ptr<Backend> Mutant(Fault fault) {
   Registry registry;
@@ -84,11 +37,14 @@ std::shared_ptr<Backend> Mutant(Fault fault) {
 // The name of a check that fails, and its report; empty if none does.
 using Failure = std::pair<std::string, std::string>;
 
-Failure FailingCase(Backend& backend, std::string_view op) {
-  for (const std::string& line : CaseLines()) {
-    if (CaseOp(line) != op) continue;
-    const absl::Status status = CheckCaseLine(backend, line);
-    if (!status.ok()) return {std::string(op), std::string(status.message())};
+// Lines with the words of `hint` come first.
+Failure FailingCase(Backend& backend, std::string_view op, std::string_view hint) {
+  for (bool hinted : {true, false}) {
+    for (const std::string& line : CaseLines()) {
+      if (CaseOp(line) != op || absl::StrContains(line, hint) != hinted) continue;
+      const absl::Status status = CheckCaseLine(backend, line);
+      if (!status.ok()) return {absl::StrCat(op, " cases"), std::string(status.message())};
+    }
   }
   return {};
 }
@@ -103,37 +59,61 @@ Failure FailingProperty(Backend& backend) {
   return {};
 }
 
-Failure FailingQueueCheck(Backend& backend) {
-  for (const QueueCheck& check : QueueChecks()) {
+// Runs the check of that name, of a queue or of operations. Not found: empty.
+template <typename Checks>
+Failure FailingCheck(Backend& backend, const Checks& checks, std::string_view name) {
+  for (const auto& check : checks) {
+    if (!name.empty() && check.name != name) continue;
     const absl::Status status = check.check(backend);
-    if (!status.ok()) return {"queue", std::string(status.message())};
+    if (!status.ok()) return {std::string(check.name), std::string(status.message())};
   }
   return {};
 }
 
+template <typename Checks>
+bool Has(const Checks& checks, std::string_view name) {
+  for (const auto& check : checks) {
+    if (check.name == name) return true;
+  }
+  return false;
+}
+
+Failure Find(Backend& backend, const NamedFault& fault) {
+  std::string_view op = fault.caught_by;
+  if (absl::ConsumeSuffix(&op, " cases")) return FailingCase(backend, op, fault.hint);
+  if (Has(QueueChecks(), op)) return FailingCheck(backend, QueueChecks(), op);
+  if (Has(OperationChecks(), op)) return FailingCheck(backend, OperationChecks(), op);
+  return FailingProperty(backend);
+}
+
 TEST(FaultTest, WithoutAFaultEverythingPasses) {
   const std::shared_ptr<Backend> backend = Mutant(Fault::kNone);
-  for (std::string_view op : {"attention", "reshape", "gather"}) {
-    EXPECT_EQ(FailingCase(*backend, op), Failure());
+  for (std::string_view op : {"attention", "reshape", "gather", "merge", "correct", "quantize"}) {
+    EXPECT_EQ(FailingCase(*backend, op, ""), Failure());
   }
   EXPECT_EQ(FailingProperty(*backend), Failure());
-  EXPECT_EQ(FailingQueueCheck(*backend), Failure());
+  EXPECT_EQ(FailingCheck(*backend, QueueChecks(), ""), Failure());
+  EXPECT_EQ(FailingCheck(*backend, OperationChecks(), ""), Failure());
 }
 
 class FaultTest : public ::testing::TestWithParam<NamedFault> {};
 
 TEST_P(FaultTest, IsFound) {
   const std::shared_ptr<Backend> backend = Mutant(GetParam().fault);
-  const std::string_view finder = GetParam().finder;
-  const bool op = finder == "attention" || finder == "reshape" || finder == "gather";
-  const auto [found_by, report] = op                  ? FailingCase(*backend, finder)
-                                  : finder == "queue" ? FailingQueueCheck(*backend)
-                                                      : FailingProperty(*backend);
-  EXPECT_EQ(found_by, finder) << report;
+  const auto [found_by, report] = Find(*backend, GetParam());
+  EXPECT_EQ(found_by, GetParam().caught_by) << GetParam().what << "\n" << report;
 }
 
-INSTANTIATE_TEST_SUITE_P(Mutants, FaultTest, ::testing::ValuesIn(kFaults),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Mutants, FaultTest, ::testing::ValuesIn(AllFaults()),
+                         [](const auto& info) { return absl::StrCat(info.index); });
+
+TEST(FaultTest, ThePageIsUpToDate) {
+  std::ifstream file("docs/faults.md");
+  std::stringstream page;
+  page << file.rdbuf();
+  EXPECT_EQ(page.str(), FaultsMarkdown());
+  std::cout << FaultsMarkdown();
+}
 
 }  // namespace
 }  // namespace weft::testing

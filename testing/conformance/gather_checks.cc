@@ -40,7 +40,7 @@ std::vector<uint8_t> FillRow(const GatherCase& c, int64_t row_bytes) {
   std::vector<uint8_t> row(static_cast<size_t>(row_bytes));
   const int64_t size = SizeOf(c.dtype);
   for (int64_t i = 0; i < row_bytes / size; ++i) {
-    if (IsFloat(c.dtype)) {
+    if (IsFloat(c.dtype) || IsFp8(c.dtype)) {
       StoreFloat(c.dtype, row.data(), i, static_cast<float>(c.fill));
     } else {  // little-endian, so the low bytes of an int64_t are an int32_t
       std::memcpy(&row[i * size], &c.fill, static_cast<size_t>(size));

@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Attention of the mutant: the plan's tables walked on the host, each row by the oracle.
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <utility>
 #include <vector>
 
 #include "core/plan.h"
 #include "testing/conformance/mutant_backend.h"
-#include "testing/oracle.h"
+#include "testing/conformance/mutant_memory.h"
+#include "testing/conformance/row_oracle.h"
 
 namespace weft::testing {
 namespace {
 
-template <typename T>
-T* At(uint64_t address, int64_t index) {
-  return reinterpret_cast<T*>(address) + index;
-}
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // A row as a table names it.
 struct Job {
   int64_t row = 0;
   int64_t query_row = 0;  // where its query is read
   int64_t position = 0;
+  int64_t num_keys = 0;
+  int64_t request = 0;
   const int32_t* blocks = nullptr;
   int64_t tile_rows = 1;
 };
@@ -37,7 +37,8 @@ class Mutant {
     RunTiles();
     for (int64_t i = 0; i < args_.tables.decode_rows.extent(0); ++i) {
       const DecodeRow row = *At<DecodeRow>(args_.tables.decode_rows.address(), i);
-      Attend({row.row, row.row, row.position, Blocks(row.first_block), 1});
+      Attend(
+          {row.row, row.row, row.position, row.num_keys, row.request, Blocks(row.first_block), 1});
     }
     if (fault_ == Fault::kExtraRow && args_.out.extent(0) > args_.num_rows) {
       WriteZeros(args_.num_rows, 0.0f);
@@ -70,8 +71,7 @@ class Mutant {
   void WritePadding(const PrefillTile& tile) {
     if (fault_ == Fault::kPaddingUnwritten) return;
     for (int64_t row = tile.first_row; row < tile.first_row + tile.num_rows; ++row) {
-      WriteZeros(row,
-                 fault_ == Fault::kPaddingLseZero ? 0.0f : -std::numeric_limits<float>::infinity());
+      WriteZeros(row, fault_ == Fault::kPaddingLseZero ? 0.0f : -kInfinity);
     }
   }
 
@@ -81,10 +81,11 @@ class Mutant {
       const int64_t row = tile.first_row + t;
       // Odd rows take the query of the row before, even ones that of the row after.
       const bool swap = fault_ == Fault::kSwapRows && (t ^ 1) < tile.num_rows;
-      const bool nan = Attend({row, swap ? tile.first_row + (t ^ 1) : row, tile.first_position + t,
-                               Blocks(tile.first_block), tile.num_rows});
+      const bool nan =
+          Attend({row, swap ? tile.first_row + (t ^ 1) : row, tile.first_position + t,
+                  tile.num_keys, tile.request, Blocks(tile.first_block), tile.num_rows});
       if (fault_ == Fault::kLeakNan && nan && !nan_before) {
-        Store(row - 1, 0, 0, std::numeric_limits<double>::quiet_NaN(), false);
+        Put(row - 1, 0, 0, std::numeric_limits<double>::quiet_NaN(), false);
       }
       nan_before = nan;
     }
@@ -125,15 +126,39 @@ class Mutant {
     }
   }
 
-  std::vector<int64_t> VisibleKeys(int64_t position) const {
+  // With a fault that looks too far, only as far as the row's own page goes: the table may hold no
+  // further block.
+  std::vector<int64_t> VisibleKeys(const Job& job) const {
+    const int64_t page = args_.cache.layout().block_size();
+    const int64_t page_end = (job.position / page + 1) * page;
+    int64_t end = std::min(job.position + 1, job.num_keys);
+    if (fault_ == Fault::kSeeNextKey && job.num_keys > job.position) {
+      end = std::min(end + 1, page_end);
+    }
+    if (fault_ == Fault::kLeakPage && job.num_keys > job.position) end = page_end;
+    if (fault_ == Fault::kIgnoreNumKeys) {
+      end = std::min(job.position + 1, (job.num_keys + page - 1) / page * page);
+    }
+    int64_t window = fault_ == Fault::kIgnoreWindow ? 0 : spec_.window;
+    if (window > 0 && fault_ == Fault::kWindowLong) ++window;
+    if (window > 1 && fault_ == Fault::kWindowShort) --window;
     std::vector<int64_t> keys;
-    // One more key may lie in a block that the table does not hold; the pool's own is far enough.
-    const bool next =
-        fault_ == Fault::kSeeNextKey && (position + 1) % args_.cache.layout().block_size() != 0;
-    for (int64_t key = 0; key <= position + (next ? 1 : 0); ++key) {
-      if (Sees(position, key)) keys.push_back(key);
+    for (int64_t key = window > 0 ? std::max<int64_t>(0, job.position + 1 - window) : 0; key < end;
+         ++key) {
+      if (Sees(job.position, key)) keys.push_back(key);
     }
     return keys;
+  }
+
+  float Element(bool is_key, uint64_t base, int64_t index) const {
+    DType dtype = args_.cache.layout().dtype();
+    if (fault_ == Fault::kOtherFp8 && dtype == DType::kF8E5M2) dtype = DType::kF8E4M3;
+    // What 32 bits do not hold is somewhere else; any other number will do for that.
+    const bool wraps = index * SizeOf(dtype) > std::numeric_limits<int32_t>::max();
+    if (fault_ == Fault::kOffset32 && wraps) return is_key ? 0.25f : 1.0f;
+    const float value = LoadFloat(dtype, reinterpret_cast<const void*>(base), index);
+    const bool finite = fault_ == Fault::kFiniteInfinity && dtype == DType::kF8E5M2;
+    return finite && std::isinf(value) ? std::copysign(65536.0f, value) : value;
   }
 
   void Fetch(const Job& job, int64_t key, int64_t kv_head, bool is_key,
@@ -147,37 +172,63 @@ class Mutant {
     const int64_t place = block % args_.cache.blocks_per_segment() * strides.block +
                           key % layout.block_size() * strides.token + kv_head * strides.head;
     const uint64_t base = is_key ? segment.key_base : segment.value_base;
-    for (size_t d = 0; d < target.size(); ++d) {
-      target[d] = LoadFloat(layout.dtype(), reinterpret_cast<const void*>(base),
-                            place + static_cast<int64_t>(d));
+    const bool as_key = is_key != (fault_ == Fault::kSwapScales);
+    const bool ignored = fault_ == (is_key ? Fault::kIgnoreKeyScale : Fault::kIgnoreValueScale);
+    const TensorView& scales = as_key ? args_.head_values.k_scales : args_.head_values.v_scales;
+    const float scale =
+        ignored ? 1.0f : ValueOr(scales, fault_ == Fault::kScaleOfFirstHead ? 0 : kv_head, 1.0f);
+    for (int64_t d = 0; d < static_cast<int64_t>(target.size()); ++d) {
+      // Adjacent dimensions of the last token would lie outside.
+      const bool adjacent = fault_ == Fault::kAdjacentDims && strides.inner > 0 && key == 0;
+      target[d] = scale * Element(is_key, base, place + (adjacent ? d : DimOffset(strides, d)));
     }
+  }
+
+  RowRules Rules(int64_t head) const {
+    RowRules rules;
+    rules.scale = spec_.effective_scale() * (fault_ == Fault::kWrongScale ? 1.001 : 1.0);
+    if (fault_ != Fault::kIgnoreSoftcap) rules.softcap = spec_.softcap;
+    if (fault_ != Fault::kIgnoreAlibi) {
+      rules.slope = ValueOr(args_.head_values.alibi_slopes, head, 0.0f);
+    }
+    if (fault_ == Fault::kAlibiSign) rules.slope = -rules.slope;
+    rules.cap_after_bias = fault_ == Fault::kSoftcapAfterBias;
+    const bool sinks = args_.apply_sinks || fault_ == Fault::kSinkInPartial;
+    if (sinks && fault_ != Fault::kIgnoreSinks) {
+      rules.sink = ValueOr(args_.head_values.sinks, head, -kInfinity);
+    }
+    if (fault_ == Fault::kSinkTwice) rules.sink += std::log(2.0);
+    return rules;
   }
 
   // True if the row is NaN.
   bool Attend(const Job& job) {
-    const std::vector<int64_t> keys = VisibleKeys(job.position);
+    const std::vector<int64_t> keys = VisibleKeys(job);
     std::vector<float> query(static_cast<size_t>(spec_.head_size));
     bool nan = false;
     for (int64_t head = 0; head < spec_.num_heads; ++head) {
       for (int64_t d = 0; d < spec_.head_size; ++d) {
-        query[d] =
-            LoadFloat(spec_.dtype, reinterpret_cast<const void*>(args_.query.address()),
-                      job.query_row * args_.query.stride(0) + head * args_.query.stride(1) + d);
+        query[d] = Load(args_.query, IndexOf(args_.query, job.query_row, head, d));
       }
       const int64_t kv_head =
           fault_ == Fault::kWrongKvHead ? head % spec_.num_kv_heads : head / spec_.group_size();
-      const auto fetch = [&](int64_t i, absl::Span<float> key, absl::Span<float> value) {
-        Fetch(job, keys[i], kv_head, true, key);
-        Fetch(job, keys[i], kv_head, false, value);
+      const auto fetch = [&](int64_t key, absl::Span<float> k, absl::Span<float> v) {
+        Fetch(job, key, kv_head, true, k);
+        Fetch(job, key, kv_head, false, v);
       };
-      const double scale = spec_.effective_scale() * (fault_ == Fault::kWrongScale ? 1.001 : 1.0);
-      const OracleResult result = AttendRow(query, scale, static_cast<int64_t>(keys.size()), fetch);
+      const RowRules rules = Rules(head);
+      const OracleResult result = AttendKeys(query, rules, job.position, keys, fetch);
       const bool nudge = Nudged(job);
       for (int64_t d = 0; d < spec_.head_size; ++d) {
-        Store(job.row, head, d, result.out[d], nudge && d == 0);
+        Put(job.row, head, d, result.out[d], nudge && d == 0);
       }
       nan |= std::isnan(result.out[0]);
-      WriteLse(job.row, head, result.lse);
+      double lse = result.lse;
+      if (fault_ == Fault::kSinkInLse && !std::isinf(lse)) {
+        lse += std::log1p(std::exp(rules.sink - lse));
+      }
+      if (fault_ == Fault::kAlibiAbsolute) lse += rules.slope * static_cast<double>(job.position);
+      WriteLse(job.row, head, lse);
     }
     return nan;
   }
@@ -185,7 +236,7 @@ class Mutant {
   // Whether the last bit of a result is turned over, which no tolerance sees. In f32 alone: some
   // 16-bit cases have exact answers.
   bool Nudged(const Job& job) const {
-    if (spec_.dtype != DType::kF32) return false;
+    if (spec_.dtype != DType::kF32 || spec_.output_dtype() != DType::kF32) return false;
     switch (fault_) {
       case Fault::kTileDependent:
         return job.tile_rows % 2 == 1;
@@ -200,26 +251,33 @@ class Mutant {
     }
   }
 
-  void Store(int64_t row, int64_t head, int64_t d, double value, bool nudge) {
-    const int64_t index = row * args_.out.stride(0) + head * args_.out.stride(1) + d;
-    void* const out = reinterpret_cast<void*>(args_.out.address());
-    StoreFloat(spec_.dtype, out, index, static_cast<float>(value));
-    if (nudge) static_cast<uint8_t*>(out)[index * SizeOf(spec_.dtype)] ^= 1;
+  void Put(int64_t row, int64_t head, int64_t d, double value, bool nudge) {
+    const int64_t index = IndexOf(args_.out, row, head, d);
+    if (IsFp8(args_.out.dtype())) {
+      Fp8Fault how = Fp8Fault::kNone;
+      if (fault_ == Fault::kOutOverflow) how = Fp8Fault::kOverflow;
+      if (fault_ == Fault::kOutTruncate) how = Fp8Fault::kTruncate;
+      const float scale = fault_ == Fault::kIgnoreOutScale ? 1.0f : spec_.out_scale;
+      *At<uint8_t>(args_.out.address(), index) =
+          ToFp8(args_.out.dtype(), static_cast<float>(value / scale), how);
+      return;
+    }
+    Store(args_.out, index, static_cast<float>(value));
+    if (nudge) *At<uint8_t>(args_.out.address(), index * SizeOf(args_.out.dtype())) ^= 1;
   }
 
   void WriteLse(int64_t row, int64_t head, double lse) {
     if (!args_.lse.given()) return;
     if (fault_ == Fault::kBase2Lse) lse /= std::log(2.0);
-    const int64_t index = fault_ == Fault::kPackedLse
-                              ? row * spec_.num_heads + head
-                              : row * args_.lse.stride(0) + head * args_.lse.stride(1);
+    const int64_t index = fault_ == Fault::kPackedLse ? PackedIndex(args_.lse, row, head)
+                                                      : IndexOf(args_.lse, row, head);
     if (index * 4 >= args_.lse.span_bytes()) return;
-    *At<float>(args_.lse.address(), index) = static_cast<float>(lse);
+    Store(args_.lse, index, static_cast<float>(lse));
   }
 
   void WriteZeros(int64_t row, float lse) {
     for (int64_t head = 0; head < spec_.num_heads; ++head) {
-      for (int64_t d = 0; d < spec_.head_size; ++d) Store(row, head, d, 0.0, false);
+      for (int64_t d = 0; d < spec_.head_size; ++d) Put(row, head, d, 0.0, false);
       WriteLse(row, head, lse);
     }
   }

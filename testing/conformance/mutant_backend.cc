@@ -2,6 +2,7 @@
 #include "testing/conformance/mutant_backend.h"
 
 #include <set>
+#include <string>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -10,11 +11,28 @@
 namespace weft::testing {
 namespace {
 
+class MutantBuffer : public Buffer {
+ public:
+  MutantBuffer(std::unique_ptr<Buffer> buffer, std::shared_ptr<Backend> backend, AddressMap* map)
+      : Buffer(buffer->address(), buffer->size_bytes(), buffer->device()),
+        buffer_(std::move(buffer)),
+        backend_(std::move(backend)),
+        map_(map) {
+    map_->Add({address(), size_bytes(), nullptr}).IgnoreError();
+  }
+  ~MutantBuffer() override { map_->Remove(address()).IgnoreError(); }
+
+ private:
+  std::unique_ptr<Buffer> buffer_;
+  std::shared_ptr<Backend> backend_;
+  AddressMap* map_;
+};
+
 class MutantQueue : public Queue {
  public:
-  MutantQueue(std::shared_ptr<Backend> reference, std::unique_ptr<Queue> queue, Fault fault)
-      : Queue(reference->device(), &reference->allocations()),
-        reference_(std::move(reference)),
+  MutantQueue(std::shared_ptr<Backend> backend, std::unique_ptr<Queue> queue, Fault fault)
+      : Queue(backend->device(), &backend->allocations()),
+        backend_(std::move(backend)),
         queue_(std::move(queue)),
         fault_(fault) {}
 
@@ -55,16 +73,20 @@ class MutantQueue : public Queue {
     return absl::OkStatus();
   }
 
-  absl::Status DoMergeStates(const MergeStatesArgs&) override {
-    return absl::UnimplementedError("merge_states: not built yet on mutants");
+  absl::Status DoMergeStates(const MergeStatesArgs& args) override {
+    RETURN_IF_ERROR(RunAllBefore());
+    RunMutantMerge(args, fault_);
+    return absl::OkStatus();
   }
-
-  absl::Status DoCorrectAttnOut(const CorrectAttnOutArgs&) override {
-    return absl::UnimplementedError("correct_attn_out: not built yet on mutants");
+  absl::Status DoCorrectAttnOut(const CorrectAttnOutArgs& args) override {
+    RETURN_IF_ERROR(RunAllBefore());
+    RunMutantCorrect(args, fault_);
+    return absl::OkStatus();
   }
-
-  absl::Status DoQuantizeFp8(const QuantizeFp8Args&) override {
-    return absl::UnimplementedError("quantize_fp8: not built yet on mutants");
+  absl::Status DoQuantizeFp8(const QuantizeFp8Args& args) override {
+    RETURN_IF_ERROR(RunAllBefore());
+    RunMutantQuantize(args, fault_);
+    return absl::OkStatus();
   }
 
  private:
@@ -74,12 +96,21 @@ class MutantQueue : public Queue {
     return queue_->Wait(absl::InfiniteFuture());
   }
 
-  std::shared_ptr<Backend> reference_;
+  std::shared_ptr<Backend> backend_;
   std::unique_ptr<Queue> queue_;
   Fault fault_;
   std::set<uint64_t> written_;
 };
 
+class MutantPrepared : public PreparedAttention {
+ public:
+  MutantPrepared(const PreparedAttention& reference, const AddressMap* allocations)
+      : PreparedAttention(reference.spec(), reference.layout(), reference.device(),
+                          reference.plan_config(), allocations) {}
+  std::string Explain() const override { return "mutant"; }
+};
+
+// Memory is the reference backend's, but in the mutant's own map too: ImportRange adds to that.
 class MutantBackend : public Backend {
  public:
   MutantBackend(std::shared_ptr<Backend> reference, Fault fault)
@@ -89,15 +120,19 @@ class MutantBackend : public Backend {
     return reference_->Supports(spec, layout);
   }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override {
-    return reference_->Allocate(bytes);
+    ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, reference_->Allocate(bytes));
+    return std::make_unique<MutantBuffer>(std::move(buffer), shared_from_this(),
+                                          &mutable_allocations());
   }
   absl::StatusOr<std::unique_ptr<Queue>> CreateQueue() override {
     ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, reference_->CreateQueue());
-    return std::make_unique<MutantQueue>(reference_, std::move(queue), fault_);
+    return std::make_unique<MutantQueue>(shared_from_this(), std::move(queue), fault_);
   }
   absl::StatusOr<std::shared_ptr<const PreparedAttention>> Prepare(
       const AttentionSpec& spec, const KvCacheLayout& layout) override {
-    return reference_->Prepare(spec, layout);
+    ASSIGN_OR_RETURN(const std::shared_ptr<const PreparedAttention> prepared,
+                     reference_->Prepare(spec, layout));
+    return std::make_shared<const MutantPrepared>(*prepared, &allocations());
   }
 
  private:

@@ -17,6 +17,8 @@
 #include "testing/conformance/attention_checks.h"
 #include "testing/conformance/bad_input_checks.h"
 #include "testing/conformance/cases.h"
+#include "testing/conformance/operation_checks.h"
+#include "testing/conformance/placed_memory.h"
 #include "testing/conformance/queue_checks.h"
 #include "testing/golden/golden_case.h"
 
@@ -70,6 +72,7 @@ void Judge(const std::string& device, const std::function<absl::Status(Backend&)
   }
   ASSERT_TRUE(backend.ok()) << device << ": " << backend.status();
   const absl::Status status = check(**backend);
+  if (IsDoesNotApply(status)) GTEST_SKIP() << device << ": " << status.message();
   if (absl::IsUnimplemented(status) && !IsRequired(device)) {
     GTEST_SKIP() << device << " does not support this: " << status.message();
   }
@@ -138,6 +141,21 @@ TEST_P(QueueTest, KeepsItsPromises) {
 INSTANTIATE_TEST_SUITE_P(Conformance, QueueTest,
                          ::testing::Combine(::testing::ValuesIn(Devices()),
                                             ::testing::ValuesIn(QueueChecks())),
+                         [](const auto& info) {
+                           return TestName(absl::StrCat(std::get<0>(info.param), " ",
+                                                        std::get<1>(info.param).name));
+                         });
+
+class OperationTest : public ::testing::TestWithParam<std::tuple<std::string, OperationCheck>> {};
+
+TEST_P(OperationTest, Holds) {
+  const auto& [device, check] = GetParam();
+  Judge(device, check.check);
+}
+
+INSTANTIATE_TEST_SUITE_P(Conformance, OperationTest,
+                         ::testing::Combine(::testing::ValuesIn(Devices()),
+                                            ::testing::ValuesIn(OperationChecks())),
                          [](const auto& info) {
                            return TestName(absl::StrCat(std::get<0>(info.param), " ",
                                                         std::get<1>(info.param).name));

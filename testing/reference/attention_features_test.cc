@@ -34,6 +34,21 @@ struct Shape {
 const std::vector<Shape> kShapes = {{700, 1, true}, {9, 2, true},   {0, 5, false},
                                     {5, 0, false},  {30, 7, false}, {1100, 4, false}};
 
+// What a run has on a device.
+struct Memory {
+  Backend& backend;
+  Queue& queue;
+  std::vector<std::unique_ptr<Buffer>> keep;
+
+  absl::StatusOr<TensorView> Put(absl::Span<const uint8_t> bytes, DType dtype,
+                                 const std::vector<int64_t>& shape) {
+    ASSIGN_OR_RETURN(auto buffer, Upload(backend, queue, bytes));
+    keep.push_back(std::move(buffer));
+    return TensorView::Contiguous(keep.back()->address(), dtype, shape, backend.device());
+  }
+  absl::StatusOr<KvCacheView> NewCache(const KvCacheLayout& layout, int64_t num_blocks);
+};
+
 // One batch of random numbers, its cache, and the way to an answer.
 class Batch {
  public:
@@ -62,11 +77,14 @@ class Batch {
 
   // Writes all tokens to a cache and attends. `cut`: the rows of a prefill come in two chunks, the
   // first of one row.
-  absl::Status Run(Backend& backend, bool cut, HostTensor& out, HostTensor& lse);
+  absl::Status Run(Backend& backend, bool cut, HostTensor& out, HostTensor& lse) const;
 
   void Expect(HostTensor& out, HostTensor& lse, std::vector<double>& max_abs_logit) const;
 
  private:
+  absl::Status Write(Memory& memory, const KvCacheView& cache) const;
+  absl::StatusOr<AttentionMetadata> Metadata(bool cut) const;
+
   std::vector<uint8_t> Numbers(int64_t count, DType dtype) {
     std::normal_distribution<float> normal(0.0f, 1.0f);
     std::vector<uint8_t> bytes(static_cast<size_t>(count * SizeOf(dtype)));
@@ -96,9 +114,7 @@ class Batch {
   std::vector<uint8_t> query_, key_, value_;
 };
 
-absl::StatusOr<KvCacheView> NewCache(Backend& backend, Queue& queue, const KvCacheLayout& layout,
-                                     int64_t num_blocks,
-                                     std::vector<std::unique_ptr<Buffer>>& keep) {
+absl::StatusOr<KvCacheView> Memory::NewCache(const KvCacheLayout& layout, int64_t num_blocks) {
   ASSIGN_OR_RETURN(const int64_t key_bytes, layout.KeySpanBytes(num_blocks));
   ASSIGN_OR_RETURN(const int64_t value_bytes, layout.ValueSpanBytes(num_blocks));
   ASSIGN_OR_RETURN(auto keys, AllocatePoisoned(backend, queue, key_bytes));
@@ -109,37 +125,23 @@ absl::StatusOr<KvCacheView> NewCache(Backend& backend, Queue& queue, const KvCac
   return KvCacheView::Create(layout, backend.device(), {segment});
 }
 
-absl::Status Batch::Run(Backend& backend, bool cut, HostTensor& out, HostTensor& lse) {
-  std::vector<std::unique_ptr<Buffer>> keep;
-  ASSIGN_OR_RETURN(const std::unique_ptr<Queue> queue, backend.CreateQueue());
-  const auto upload = [&](absl::Span<const uint8_t> bytes, DType dtype,
-                          std::vector<int64_t> shape) -> absl::StatusOr<TensorView> {
-    ASSIGN_OR_RETURN(auto buffer, Upload(backend, *queue, bytes));
-    keep.push_back(std::move(buffer));
-    return TensorView::Contiguous(keep.back()->address(), dtype, shape, backend.device());
-  };
-  const std::vector<int64_t> out_shape = {num_rows_, kHeads, kSize},
-                             lse_shape = {num_rows_, kHeads};
-  AttentionIo io;
-  ASSIGN_OR_RETURN(io.cache, NewCache(backend, *queue, layout_, num_blocks_, keep));
-  ASSIGN_OR_RETURN(io.query, upload(query_, spec_.query_dtype(), out_shape));
-  ASSIGN_OR_RETURN(io.out,
-                   upload(PoisonBytes(num_rows_ * kHeads * kSize * SizeOf(spec_.output_dtype())),
-                          spec_.output_dtype(), out_shape));
-  ASSIGN_OR_RETURN(io.lse, upload(PoisonBytes(num_rows_ * kHeads * 4), DType::kF32, lse_shape));
+absl::Status Batch::Write(Memory& memory, const KvCacheView& cache) const {
   ReshapeAndCacheArgs write;
-  write.cache = io.cache;
-  ASSIGN_OR_RETURN(write.key, upload(key_, spec_.dtype, {num_tokens_, kKvHeads, kSize}));
-  ASSIGN_OR_RETURN(write.value, upload(value_, spec_.dtype, {num_tokens_, kKvHeads, kSize}));
-  ASSIGN_OR_RETURN(write.slots, upload(AsBytes(slots_), DType::kI64, {num_tokens_}));
+  write.cache = cache;
+  const std::vector<int64_t> shape = {num_tokens_, kKvHeads, kSize};
+  ASSIGN_OR_RETURN(write.key, memory.Put(key_, spec_.dtype, shape));
+  ASSIGN_OR_RETURN(write.value, memory.Put(value_, spec_.dtype, shape));
+  ASSIGN_OR_RETURN(write.slots, memory.Put(AsBytes(slots_), DType::kI64, {num_tokens_}));
   for (const auto& [scales, view] :
        {std::pair(&spec_.k_scales, &write.k_scales), std::pair(&spec_.v_scales, &write.v_scales)}) {
     const std::vector<float> per_head = ScalesPerHead(*scales, spec_);
     if (per_head.empty()) continue;
-    ASSIGN_OR_RETURN(*view, upload(AsBytes(per_head), DType::kF32, {kKvHeads}));
+    ASSIGN_OR_RETURN(*view, memory.Put(AsBytes(per_head), DType::kF32, {kKvHeads}));
   }
-  RETURN_IF_ERROR(queue->ReshapeAndCache(write));
+  return memory.queue.ReshapeAndCache(write);
+}
 
+absl::StatusOr<AttentionMetadata> Batch::Metadata(bool cut) const {
   RequestBatch batch;
   for (size_t i = 0; i < kShapes.size(); ++i) {
     Request request;
@@ -158,8 +160,23 @@ absl::Status Batch::Run(Backend& backend, bool cut, HostTensor& out, HostTensor&
   }
   MetadataOptions options;
   options.fast = cut;  // two requests of one table
-  ASSIGN_OR_RETURN(const AttentionMetadata metadata,
-                   AttentionMetadataBuilder(layout_, num_blocks_).Build(batch, options));
+  return AttentionMetadataBuilder(layout_, num_blocks_).Build(batch, options);
+}
+
+absl::Status Batch::Run(Backend& backend, bool cut, HostTensor& out, HostTensor& lse) const {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Queue> queue, backend.CreateQueue());
+  Memory memory = {backend, *queue, {}};
+  const std::vector<int64_t> out_shape = {num_rows_, kHeads, kSize},
+                             lse_shape = {num_rows_, kHeads};
+  const DType out_dtype = spec_.output_dtype();
+  AttentionIo io;
+  ASSIGN_OR_RETURN(io.cache, memory.NewCache(layout_, num_blocks_));
+  ASSIGN_OR_RETURN(io.query, memory.Put(query_, spec_.query_dtype(), out_shape));
+  ASSIGN_OR_RETURN(io.out, memory.Put(PoisonBytes(num_rows_ * kHeads * kSize * SizeOf(out_dtype)),
+                                      out_dtype, out_shape));
+  ASSIGN_OR_RETURN(io.lse, memory.Put(PoisonBytes(num_rows_ * kHeads * 4), DType::kF32, lse_shape));
+  RETURN_IF_ERROR(Write(memory, io.cache));
+  ASSIGN_OR_RETURN(const AttentionMetadata metadata, Metadata(cut));
   ASSIGN_OR_RETURN(const AttentionLayer layer,
                    AttentionLayer::Create(backend.shared_from_this(), spec_, layout_));
   ASSIGN_OR_RETURN(auto plan, layer.MakePlan(metadata));
@@ -175,7 +192,7 @@ absl::Status Batch::Run(Backend& backend, bool cut, HostTensor& out, HostTensor&
   RETURN_IF_ERROR(layer.Attend(*queue, *step, io));
   ASSIGN_OR_RETURN(const auto out_bytes, Download(*queue, io.out.address(), io.out.span_bytes()));
   ASSIGN_OR_RETURN(const auto lse_bytes, Download(*queue, io.lse.address(), io.lse.span_bytes()));
-  out = DecodeTensor(spec_.output_dtype(), out_shape, out_bytes);
+  out = DecodeTensor(out_dtype, out_shape, out_bytes);
   lse = DecodeTensor(DType::kF32, lse_shape, lse_bytes);
   return absl::OkStatus();
 }

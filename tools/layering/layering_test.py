@@ -38,6 +38,7 @@ LAYERS = {
     "testing/sanitizers": ("", "core @googletest"),
     # A test there runs the tests that the documents name.
     "docs": ("", "core collectives examples testing tools vulkan"),
+    "docs": ("", "core collectives cuda vulkan testing tools examples @googletest"),
     "examples": ("core collectives //cuda:auto vulkan testing/reference @abseil-cpp", "@googletest"),
     "tools": ("", ""),
     "tools/build_defs": ("tools/build_defs @glslang @local_cuda", "@vulkan_headers @software_vulkan @googletest"),
@@ -54,8 +55,9 @@ LAYERS = {
     "tools/lint": ("", ""),
 }
 
-# Rules' own needs: toolchains, test runners.
-EVERYWHERE = ("bazel_tools", "rules_cc", "rules_shell", "platforms")
+# Rules' own needs (toolchains, test runners), and folders of nothing but files.
+ANY_REPOSITORY = ("bazel_tools", "rules_cc", "rules_shell", "platforms")
+ANY_FILES = ("", "docs")
 
 
 def split(label):
@@ -109,7 +111,7 @@ def wrong_edges(targets):
         words = LAYERS[folder][0] + " " + (LAYERS[folder][1] if is_test else "")
         for need in inputs:
             repository, needed, _ = split(need)
-            if repository in EVERYWHERE or (not repository and needed == package):
+            if repository in ANY_REPOSITORY or (not repository and needed in (package, *ANY_FILES)):
                 continue
             if not repository and needed not in targets.packages:
                 yield f"{need} is not looked at: run tools/layering/update.sh"

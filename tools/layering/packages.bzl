@@ -2,6 +2,7 @@
 """The packages that layering_test looks at; written by tools/layering/update.sh."""
 
 PACKAGES = [
+    "",
     "collectives",
     "core",
     "core/ops",
@@ -16,9 +17,13 @@ PACKAGES = [
     "testing/golden",
     "testing/reference",
     "testing/sanitizers",
+    "third_party",
+    "tools",
+    "tools/build_defs",
     "tools/build_defs/cuda",
     "tools/build_defs/glsl",
     "tools/build_defs/vulkan",
+    "tools/lint",
     "tools/replay",
     "tools/sanitizers",
     "tools/weft",

@@ -22,7 +22,7 @@ query 'attr(visibility, "//visibility:public", //...)' >"$new/public_targets.txt
 
 PACKAGES = [
 HEADER
-  query 'kind(rule, //...)' --output=package | sed 's/.*/    "&",/'
+  query //...:all-targets --output=package | sed 's/.*/    "&",/'
   echo "]"
 } >"$new/packages.bzl"
 

@@ -18,7 +18,7 @@ failed=0
 for target in "${targets[@]}"; do
   mkdir -p "$folder/$target"
   echo "== $target: $seconds s"
-  "$programs/$target" -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=4096 \
+  "$programs/$target" -max_total_time="$seconds" -max_len=4096 -timeout=60 -rss_limit_mb=4096 \
     -print_final_stats=1 -dict=testing/fuzz/text.dict -artifact_prefix="$folder/$target-" \
     "$folder/$target" \
     "testing/fuzz/corpus/$target" >"$folder/$target.log" 2>&1 || failed=1

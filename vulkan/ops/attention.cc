@@ -82,8 +82,7 @@ void FillSpec(const AttentionSpec& spec, AttentionParams& params) {
     params.inverse_softcap = 1.0f / spec.softcap;
   }
   const int64_t longest = std::numeric_limits<int32_t>::max();
-  params.window =
-      static_cast<int32_t>(spec.window > 0 ? std::min(spec.window, longest) : longest);
+  params.window = static_cast<int32_t>(spec.window > 0 ? std::min(spec.window, longest) : longest);
   params.inverse_out_scale = 1.0f / spec.out_scale;
 }
 
@@ -163,8 +162,7 @@ absl::Status RecordDecode(const AttentionSpec& spec, const AttentionKernels& ker
   AppendHeadValues(call.args, accesses);
   RETURN_IF_ERROR(AppendCache(call.args.cache, /*write=*/false, accesses));
   return call.Dispatch(call.Choose(kernels.decode, kernels.any_decode),
-                       tables.decode_splits.extent(0), spec.num_kv_heads,
-                       accesses);
+                       tables.decode_splits.extent(0), spec.num_kv_heads, accesses);
 }
 
 absl::Status RecordPrefill(const AttentionSpec& spec, const AttentionKernels& kernels,
@@ -178,8 +176,8 @@ absl::Status RecordPrefill(const AttentionSpec& spec, const AttentionKernels& ke
   if (call.args.lse.given()) accesses.push_back(Writes(call.args.lse));
   AppendHeadValues(call.args, accesses);
   RETURN_IF_ERROR(AppendCache(call.args.cache, /*write=*/false, accesses));
-  return call.Dispatch(call.Choose(kernels.prefill, kernels.any_prefill),
-                       tables.tiles.extent(0), spec.num_kv_heads, accesses);
+  return call.Dispatch(call.Choose(kernels.prefill, kernels.any_prefill), tables.tiles.extent(0),
+                       spec.num_kv_heads, accesses);
 }
 
 absl::Status RecordMerge(const AttentionSpec& spec, const Kernel& kernel, Call& call) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a layer may ask for, in the kernels: logits of other shapes, windows, sinks, fp8 on every
-// side, other orders of the cache. Alone, and together. One head size, so that there are few kernels
-// to compile.
+// side, other orders of the cache. Alone, and together. One head size, so that there are few
+// kernels to compile.
 #include <algorithm>
 #include <cstdint>
 #include <vector>
@@ -163,10 +163,11 @@ TEST_F(AttentionFeaturesTest, BitsDoNotDependOnOthers) {
       ASSERT_TRUE(one.ok()) << one.status();
       const int64_t first = row + together.new_tokens[r] - rows;
       ASSERT_EQ(static_cast<int64_t>(one->out.size()), rows * row_bytes);
-      EXPECT_TRUE(std::equal(one->out.begin(), one->out.end(), all->out.begin() + first * row_bytes))
+      EXPECT_TRUE(
+          std::equal(one->out.begin(), one->out.end(), all->out.begin() + first * row_bytes))
           << "request " << r << " order " << static_cast<int>(order);
-      EXPECT_TRUE(std::equal(one->lse.begin(), one->lse.end(),
-                             all->lse.begin() + first * together.heads))
+      EXPECT_TRUE(
+          std::equal(one->lse.begin(), one->lse.end(), all->lse.begin() + first * together.heads))
           << "request " << r << " order " << static_cast<int>(order);
     }
     row += together.new_tokens[r];

@@ -204,8 +204,8 @@ class Runner {
                      testing::AllocatePoisoned(backend_, *queue_, bytes));
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> lse,
                      testing::AllocatePoisoned(backend_, *queue_, tokens * problem_.heads * 4));
-    ASSIGN_OR_RETURN(
-        io.out, TensorView::Contiguous(out->address(), spec_.output_dtype(), extents, backend_.device()));
+    ASSIGN_OR_RETURN(io.out, TensorView::Contiguous(out->address(), spec_.output_dtype(), extents,
+                                                    backend_.device()));
     ASSIGN_OR_RETURN(io.lse, TensorView::Contiguous(lse->address(), DType::kF32,
                                                     {tokens, problem_.heads}, backend_.device()));
     io.cache = cache_;
@@ -302,18 +302,18 @@ void ExpectRight(const std::shared_ptr<Backend>& backend, const Problem& problem
       for (int64_t h = row % 3; h < problem.heads; h += 3) {
         for (int64_t d = 0; d < problem.head_size; ++d) query[d] = data.Query(r, p, h, d);
         const int64_t kv_head = h / (problem.heads / problem.kv_heads);
-        const testing::OracleResult want = testing::AttendRow(
-            query, testing::OracleHeadOf(spec, h), p, p + 1,
-            [&](int64_t k, absl::Span<float> key, absl::Span<float> value) {
-              for (int64_t d = 0; d < problem.head_size; ++d) {
-                key[d] = data.StoredKey(r, k, kv_head, d);
-                value[d] = data.StoredValue(r, k, kv_head, d);
-              }
-            });
+        const testing::OracleResult want =
+            testing::AttendRow(query, testing::OracleHeadOf(spec, h), p, p + 1,
+                               [&](int64_t k, absl::Span<float> key, absl::Span<float> value) {
+                                 for (int64_t d = 0; d < problem.head_size; ++d) {
+                                   key[d] = data.StoredKey(r, k, kv_head, d);
+                                   value[d] = data.StoredValue(r, k, kv_head, d);
+                                 }
+                               });
         for (int64_t d = 0; d < problem.head_size; ++d) {
-          const double got =
-              LoadFloat(dtype, result->out.data(), (row * problem.heads + h) * problem.head_size + d) *
-              double{spec.out_scale};
+          const double got = LoadFloat(dtype, result->out.data(),
+                                       (row * problem.heads + h) * problem.head_size + d) *
+                             double{spec.out_scale};
           double expected = want.out[d];
           if (dtype == DType::kF8E4M3) {
             const double largest = double{kMaxF8E4M3} * spec.out_scale;

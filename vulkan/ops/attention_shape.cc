@@ -48,8 +48,8 @@ int64_t HeadBucket(int64_t head_size) {
 }
 
 std::vector<uint32_t> AttentionShape::Constants() const {
-  return {ShaderDType(dtype), lanes,    chunks, rows, keys, aligned ? 1u : 0u,
-          two_paths ? 1u : 0u,  subgroup, threads, narrow};
+  return {ShaderDType(dtype),  lanes,    chunks,  rows,  keys, aligned ? 1u : 0u,
+          two_paths ? 1u : 0u, subgroup, threads, narrow};
 }
 
 std::string AttentionShape::ToString() const {

@@ -22,7 +22,8 @@ inline constexpr int64_t kMaxHeadSize = 256;
 inline constexpr uint32_t kPieceBytes = 16;
 
 // The type that the kernels of a layer of `dtype` take a cache's elements as: fp8 codes are widened
-// as they are read, to floats if the layer's type is f32, else to halves. A piece has as many codes.
+// as they are read, to floats if the layer's type is f32, else to halves. A piece has as many
+// codes.
 DType KernelDType(DType dtype, DType kv_dtype);
 uint32_t PieceBytes(DType dtype, DType kv_dtype);
 
@@ -34,12 +35,12 @@ int64_t HeadBucket(int64_t head_size);
 // subgroup.
 struct AttentionShape {
   DType dtype = DType::kF16;  // KernelDType
-  uint32_t lanes = 0;      // of a team, which shares its query rows
-  uint32_t chunks = 0;     // pieces of 16 bytes of a row, in each lane
-  uint32_t rows = 0;       // query rows of a team
-  uint32_t keys = 0;       // of a key block
-  bool aligned = true;     // keys and values are read in whole pieces; false: asked at run time
-  bool two_paths = false;  // one of them for key blocks that are seen in full
+  uint32_t lanes = 0;         // of a team, which shares its query rows
+  uint32_t chunks = 0;        // pieces of 16 bytes of a row, in each lane
+  uint32_t rows = 0;          // query rows of a team
+  uint32_t keys = 0;          // of a key block
+  bool aligned = true;        // keys and values are read in whole pieces; false: asked at run time
+  bool two_paths = false;     // one of them for key blocks that are seen in full
   uint32_t subgroup = 0;
   uint32_t threads = 0;  // of a workgroup
   uint32_t narrow = 2;   // an fp8 cache: 0 no, 1 yes, 2 asked at run time

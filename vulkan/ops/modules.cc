@@ -44,7 +44,8 @@ const ShaderModule& GatherRowsModule() {
 }
 
 const ShaderModule& CorrectAttnOutModule() {
-  static const ShaderModule module = {"correct_attn_out", absl::MakeConstSpan(shaders::kCorrectAttnOut)};
+  static const ShaderModule module = {"correct_attn_out",
+                                      absl::MakeConstSpan(shaders::kCorrectAttnOut)};
   return module;
 }
 
@@ -59,7 +60,8 @@ const ShaderModule& QuantizeFp8Module() {
 }
 
 const ShaderModule& QuantizeToCacheModule() {
-  static const ShaderModule module = {"quantize_to_cache", absl::MakeConstSpan(shaders::kQuantizeToCache)};
+  static const ShaderModule module = {"quantize_to_cache",
+                                      absl::MakeConstSpan(shaders::kQuantizeToCache)};
   return module;
 }
 

@@ -109,180 +109,157 @@ TEST(ParamsTest, Attention) {
 
 TEST(ParamsTest, ReshapeAndCache) {
   using P = ReshapeAndCacheParams;
-  const std::vector<size_t> offsets = {
-      offsetof(P, key),
-      offsetof(P, value),
-      offsetof(P, slots),
-      offsetof(P, key_row_stride),
-      offsetof(P, key_head_stride),
-      offsetof(P, value_row_stride),
-      offsetof(P, value_head_stride),
-      offsetof(P, key_block_stride),
-      offsetof(P, key_token_stride),
-      offsetof(P, cache_key_head_stride),
-      offsetof(P, key_run_stride),
-      offsetof(P, value_block_stride),
-      offsetof(P, value_token_stride),
-      offsetof(P, cache_value_head_stride),
-      offsetof(P, value_run_stride),
-      offsetof(P, num_slots),
-      offsetof(P, block_size),
-      offsetof(P, num_tokens),
-      offsetof(P, num_kv_heads),
-      offsetof(P, units_per_head),
-      offsetof(P, blocks_per_segment),
-      offsetof(P, key_run_units),
-      offsetof(P, value_run_units),
-      offsetof(P, unit_bytes),
-      offsetof(P, by_key_run_units),
-      offsetof(P, by_value_run_units),
-      offsetof(P, by_units_per_head),
-      offsetof(P, by_blocks_per_segment),
-      offsetof(P, segments)};
+  const std::vector<size_t> offsets = {offsetof(P, key),
+                                       offsetof(P, value),
+                                       offsetof(P, slots),
+                                       offsetof(P, key_row_stride),
+                                       offsetof(P, key_head_stride),
+                                       offsetof(P, value_row_stride),
+                                       offsetof(P, value_head_stride),
+                                       offsetof(P, key_block_stride),
+                                       offsetof(P, key_token_stride),
+                                       offsetof(P, cache_key_head_stride),
+                                       offsetof(P, key_run_stride),
+                                       offsetof(P, value_block_stride),
+                                       offsetof(P, value_token_stride),
+                                       offsetof(P, cache_value_head_stride),
+                                       offsetof(P, value_run_stride),
+                                       offsetof(P, num_slots),
+                                       offsetof(P, block_size),
+                                       offsetof(P, num_tokens),
+                                       offsetof(P, num_kv_heads),
+                                       offsetof(P, units_per_head),
+                                       offsetof(P, blocks_per_segment),
+                                       offsetof(P, key_run_units),
+                                       offsetof(P, value_run_units),
+                                       offsetof(P, unit_bytes),
+                                       offsetof(P, by_key_run_units),
+                                       offsetof(P, by_value_run_units),
+                                       offsetof(P, by_units_per_head),
+                                       offsetof(P, by_blocks_per_segment),
+                                       offsetof(P, segments)};
   EXPECT_EQ(OffsetsInModule(ReshapeAndCacheModule(), "ReshapeAndCacheParams"), offsets);
 }
 
 TEST(ParamsTest, QuantizeToCache) {
   using P = QuantizeToCacheParams;
-  const std::vector<size_t> offsets = {
-      offsetof(P, key),
-      offsetof(P, value),
-      offsetof(P, key_cache),
-      offsetof(P, value_cache),
-      offsetof(P, slots),
-      offsetof(P, num_slots),
-      offsetof(P, block_size),
-      offsetof(P, num_tokens),
-      offsetof(P, num_kv_heads),
-      offsetof(P, head_size),
-      offsetof(P, quads_per_head),
-      offsetof(P, blocks_per_segment),
-      offsetof(P, source_dtype),
-      offsetof(P, cache_dtype),
-      offsetof(P, reserved),
-      offsetof(P, by_quads_per_head),
-      offsetof(P, by_blocks_per_segment),
-      offsetof(P, segments)};
+  const std::vector<size_t> offsets = {offsetof(P, key),
+                                       offsetof(P, value),
+                                       offsetof(P, key_cache),
+                                       offsetof(P, value_cache),
+                                       offsetof(P, slots),
+                                       offsetof(P, num_slots),
+                                       offsetof(P, block_size),
+                                       offsetof(P, num_tokens),
+                                       offsetof(P, num_kv_heads),
+                                       offsetof(P, head_size),
+                                       offsetof(P, quads_per_head),
+                                       offsetof(P, blocks_per_segment),
+                                       offsetof(P, source_dtype),
+                                       offsetof(P, cache_dtype),
+                                       offsetof(P, reserved),
+                                       offsetof(P, by_quads_per_head),
+                                       offsetof(P, by_blocks_per_segment),
+                                       offsetof(P, segments)};
   EXPECT_EQ(OffsetsInModule(QuantizeToCacheModule(), "QuantizeToCacheParams"), offsets);
 }
 
 TEST(ParamsTest, QuantizeToCacheRows) {
   using P = QuantizedRowParams;
-  const std::vector<size_t> offsets = {
-      offsetof(P, address),
-      offsetof(P, row),
-      offsetof(P, head),
-      offsetof(P, scales)};
+  const std::vector<size_t> offsets = {offsetof(P, address), offsetof(P, row), offsetof(P, head),
+                                       offsetof(P, scales)};
   EXPECT_EQ(OffsetsInModule(QuantizeToCacheModule(), "RowStrides"), offsets);
 }
 
 TEST(ParamsTest, QuantizeToCacheStrides) {
   using P = QuantizedCacheParams;
   const std::vector<size_t> offsets = {
-      offsetof(P, block),
-      offsetof(P, token),
-      offsetof(P, head),
-      offsetof(P, run),
-      offsetof(P, run_dims),
-      offsetof(P, whole),
-      offsetof(P, by_run_dims)};
+      offsetof(P, block),    offsetof(P, token), offsetof(P, head),       offsetof(P, run),
+      offsetof(P, run_dims), offsetof(P, whole), offsetof(P, by_run_dims)};
   EXPECT_EQ(OffsetsInModule(QuantizeToCacheModule(), "CacheStrides"), offsets);
 }
 
 TEST(ParamsTest, GatherRows) {
   using P = GatherRowsParams;
-  const std::vector<size_t> offsets = {
-      offsetof(P, source),
-      offsetof(P, index),
-      offsetof(P, destination),
-      offsetof(P, source_row_stride),
-      offsetof(P, destination_row_stride),
-      offsetof(P, source_rows),
-      offsetof(P, units_per_row),
-      offsetof(P, units_per_part),
-      offsetof(P, rows),
-      offsetof(P, parts),
-      offsetof(P, unit_bytes),
-      offsetof(P, fill)};
+  const std::vector<size_t> offsets = {offsetof(P, source),
+                                       offsetof(P, index),
+                                       offsetof(P, destination),
+                                       offsetof(P, source_row_stride),
+                                       offsetof(P, destination_row_stride),
+                                       offsetof(P, source_rows),
+                                       offsetof(P, units_per_row),
+                                       offsetof(P, units_per_part),
+                                       offsetof(P, rows),
+                                       offsetof(P, parts),
+                                       offsetof(P, unit_bytes),
+                                       offsetof(P, fill)};
   EXPECT_EQ(OffsetsInModule(GatherRowsModule(), "GatherRowsParams"), offsets);
 }
 
 TEST(ParamsTest, QuantizeFp8) {
   using P = QuantizeFp8Params;
-  const std::vector<size_t> offsets = {
-      offsetof(P, source),
-      offsetof(P, destination),
-      offsetof(P, head_scales),
-      offsetof(P, source_row_stride),
-      offsetof(P, source_head_stride),
-      offsetof(P, destination_row_stride),
-      offsetof(P, destination_head_stride),
-      offsetof(P, rows),
-      offsetof(P, heads),
-      offsetof(P, head_size),
-      offsetof(P, quads_per_head),
-      offsetof(P, by_quads_per_head),
-      offsetof(P, source_dtype),
-      offsetof(P, destination_dtype),
-      offsetof(P, whole),
-      offsetof(P, scale)};
+  const std::vector<size_t> offsets = {offsetof(P, source),
+                                       offsetof(P, destination),
+                                       offsetof(P, head_scales),
+                                       offsetof(P, source_row_stride),
+                                       offsetof(P, source_head_stride),
+                                       offsetof(P, destination_row_stride),
+                                       offsetof(P, destination_head_stride),
+                                       offsetof(P, rows),
+                                       offsetof(P, heads),
+                                       offsetof(P, head_size),
+                                       offsetof(P, quads_per_head),
+                                       offsetof(P, by_quads_per_head),
+                                       offsetof(P, source_dtype),
+                                       offsetof(P, destination_dtype),
+                                       offsetof(P, whole),
+                                       offsetof(P, scale)};
   EXPECT_EQ(OffsetsInModule(QuantizeFp8Module(), "QuantizeFp8Params"), offsets);
 }
 
 TEST(ParamsTest, MergeStates) {
   using P = MergeStatesParams;
-  const std::vector<size_t> offsets = {
-      offsetof(P, a),
-      offsetof(P, b),
-      offsetof(P, merged),
-      offsetof(P, sinks),
-      offsetof(P, rows),
-      offsetof(P, heads),
-      offsetof(P, head_size),
-      offsetof(P, dtype),
-      offsetof(P, out_dtype),
-      offsetof(P, inverse_out_scale)};
+  const std::vector<size_t> offsets = {offsetof(P, a),         offsetof(P, b),
+                                       offsetof(P, merged),    offsetof(P, sinks),
+                                       offsetof(P, rows),      offsetof(P, heads),
+                                       offsetof(P, head_size), offsetof(P, dtype),
+                                       offsetof(P, out_dtype), offsetof(P, inverse_out_scale)};
   EXPECT_EQ(OffsetsInModule(MergeStatesModule(), "MergeStatesParams"), offsets);
 }
 
 TEST(ParamsTest, State) {
   using P = StateParams;
-  const std::vector<size_t> offsets = {
-      offsetof(P, rows),
-      offsetof(P, row_stride),
-      offsetof(P, head_stride),
-      offsetof(P, lse),
-      offsetof(P, lse_row_stride),
-      offsetof(P, lse_head_stride)};
+  const std::vector<size_t> offsets = {offsetof(P, rows),           offsetof(P, row_stride),
+                                       offsetof(P, head_stride),    offsetof(P, lse),
+                                       offsetof(P, lse_row_stride), offsetof(P, lse_head_stride)};
   EXPECT_EQ(OffsetsInModule(MergeStatesModule(), "State"), offsets);
 }
 
 TEST(ParamsTest, CorrectAttnOut) {
   using P = CorrectAttnOutParams;
-  const std::vector<size_t> offsets = {
-      offsetof(P, source),
-      offsetof(P, source_row_stride),
-      offsetof(P, source_head_stride),
-      offsetof(P, source_dim_stride),
-      offsetof(P, corrected),
-      offsetof(P, corrected_row_stride),
-      offsetof(P, corrected_head_stride),
-      offsetof(P, corrected_dim_stride),
-      offsetof(P, lses),
-      offsetof(P, lses_rank_stride),
-      offsetof(P, lses_row_stride),
-      offsetof(P, lses_head_stride),
-      offsetof(P, lse),
-      offsetof(P, lse_row_stride),
-      offsetof(P, lse_head_stride),
-      offsetof(P, sinks),
-      offsetof(P, rows),
-      offsetof(P, heads),
-      offsetof(P, head_size),
-      offsetof(P, ranks),
-      offsetof(P, rank),
-      offsetof(P, dtype),
-      offsetof(P, base2)};
+  const std::vector<size_t> offsets = {offsetof(P, source),
+                                       offsetof(P, source_row_stride),
+                                       offsetof(P, source_head_stride),
+                                       offsetof(P, source_dim_stride),
+                                       offsetof(P, corrected),
+                                       offsetof(P, corrected_row_stride),
+                                       offsetof(P, corrected_head_stride),
+                                       offsetof(P, corrected_dim_stride),
+                                       offsetof(P, lses),
+                                       offsetof(P, lses_rank_stride),
+                                       offsetof(P, lses_row_stride),
+                                       offsetof(P, lses_head_stride),
+                                       offsetof(P, lse),
+                                       offsetof(P, lse_row_stride),
+                                       offsetof(P, lse_head_stride),
+                                       offsetof(P, sinks),
+                                       offsetof(P, rows),
+                                       offsetof(P, heads),
+                                       offsetof(P, head_size),
+                                       offsetof(P, ranks),
+                                       offsetof(P, rank),
+                                       offsetof(P, dtype),
+                                       offsetof(P, base2)};
   EXPECT_EQ(OffsetsInModule(CorrectAttnOutModule(), "CorrectAttnOutParams"), offsets);
 }
 

@@ -26,12 +26,12 @@ absl::Status CheckCounts(const AttentionSpec& spec, const KvCacheLayout& layout)
     }
   }
   // Kernels count a head's bytes in 32 bits.
-  for (const auto& [name, strides] : {std::pair("key", layout.key_strides()),
-                                      std::pair("value", layout.value_strides())}) {
+  for (const auto& [name, strides] :
+       {std::pair("key", layout.key_strides()), std::pair("value", layout.value_strides())}) {
     const int64_t bound = std::numeric_limits<uint32_t>::max() / (layout.head_size() * 4);
     if (strides.inner > 0 && strides.split > bound) {
-      return absl::UnimplementedError(absl::StrCat(name, " split ", strides.split,
-                                                   ": must be at most ", bound, " on vulkan"));
+      return absl::UnimplementedError(
+          absl::StrCat(name, " split ", strides.split, ": must be at most ", bound, " on vulkan"));
     }
   }
   return absl::OkStatus();
@@ -84,10 +84,9 @@ absl::Status SupportsAttention(const Device& device, const AttentionSpec& spec,
                                                  kMinHeadSize, ", ", kMaxHeadSize, "] on vulkan"));
   }
   RETURN_IF_ERROR(CheckCounts(spec, layout));
-  const int64_t shared =
-      DecodeSharedBytes(DecodeShape(device.limits(), KernelDType(spec.dtype, spec.kv_dtype),
-                                    HeadBucket(spec.head_size),
-                                    /*aligned=*/true, spec.group_size()));
+  const int64_t shared = DecodeSharedBytes(DecodeShape(
+      device.limits(), KernelDType(spec.dtype, spec.kv_dtype), HeadBucket(spec.head_size),
+      /*aligned=*/true, spec.group_size()));
   if (shared > device.limits().max_shared_memory_bytes) {
     return absl::UnimplementedError(absl::StrCat("the decode kernel takes ", shared,
                                                  " bytes of shared memory, the device has ",

@@ -79,8 +79,8 @@ absl::Status RecordQuantizeToCache(Recorder& recorder, const OperationKernels& k
   params.num_tokens = static_cast<uint32_t>(args.slots.extent(0));
   params.num_kv_heads = static_cast<uint32_t>(layout.num_kv_heads());
   params.head_size = static_cast<uint32_t>(layout.head_size());
-  ASSIGN_OR_RETURN(params.quads_per_head, QuadsPerHead("reshape_and_cache", layout.num_kv_heads(),
-                                                       layout.head_size()));
+  ASSIGN_OR_RETURN(params.quads_per_head,
+                   QuadsPerHead("reshape_and_cache", layout.num_kv_heads(), layout.head_size()));
   params.by_quads_per_head = MakeDivisor(params.quads_per_head);
   params.blocks_per_segment = segments.blocks_per_segment;
   params.by_blocks_per_segment = MakeDivisor(segments.blocks_per_segment);

@@ -99,8 +99,8 @@ absl::Status RecordCorrectAttnOut(Recorder& recorder, const OperationKernels& ke
   params.dtype = ShaderDType(out.dtype());
   params.base2 = args.base == LseBase::k2 ? 1 : 0;
   if (args.lses.extent(0) > std::numeric_limits<int32_t>::max()) {
-    return absl::OutOfRangeError(absl::StrCat("correct_attn_out: ", args.lses.extent(0),
-                                              " ranks, more than 31 bits count"));
+    return absl::OutOfRangeError(
+        absl::StrCat("correct_attn_out: ", args.lses.extent(0), " ranks, more than 31 bits count"));
   }
   ASSIGN_OR_RETURN(const auto groups, Grid(recorder.device().limits(), out, "correct_attn_out"));
   std::vector<Access> accesses = {Reads(args.lses)};

@@ -244,7 +244,8 @@ TEST_F(StateOpsTest, CorrectAttnOut) {
   for (const int64_t ranks : {1, 2, 5}) {
     for (const LseBase base : {LseBase::kE, LseBase::k2}) {
       for (const bool sinks : {false, true}) {
-        SCOPED_TRACE(::testing::Message() << ranks << " ranks, " << static_cast<int>(base) << sinks);
+        SCOPED_TRACE(::testing::Message()
+                     << ranks << " ranks, " << static_cast<int>(base) << sinks);
         const std::vector<float> out = Normal(n * kHeadSize);
         std::vector<float> lses = PeculiarLses(Normal(ranks * n, 3.0f), 2);
         lses[1] = std::nanf("");

@@ -5,10 +5,10 @@
 // attention_softmax.glsl computes.
 //
 // LANES adjacent lanes (a team) hold ROWS query rows and their outputs, each lane CHUNKS pieces of
-// kChunkDims dimensions of every row. A key block is loaded piece by piece the same way, so that a team reads
-// whole rows with adjacent loads of 16 bytes. The ROWS x KEYS dot products, spread over the lanes, are
-// summed by halving: each step exchanges half of the values with the lane `x` away and adds the
-// rest, until each lane holds the finished logits of one row and kLogits keys.
+// kChunkDims dimensions of every row. A key block is loaded piece by piece the same way, so that a
+// team reads whole rows with adjacent loads of 16 bytes. The ROWS x KEYS dot products, spread over
+// the lanes, are summed by halving: each step exchanges half of the values with the lane `x` away
+// and adds the rest, until each lane holds the finished logits of one row and kLogits keys.
 //
 // A result's bits must not depend on the tile that a row stands in (design.md, semantics 11):
 //  - Key blocks lie at absolute positions, and a row's state after a block depends on the row and
@@ -94,8 +94,7 @@ void StartTeam(uint kv_head) {
     sum[i] = 0.0;
     if (DTYPE == kF32) folded_sum[i] = 0.0;
   }
-  const float k_scale = p.k_scales == 0 ? 1.0 : RefFloat(p.k_scales + kv_head * uint64_t(4)).x;
-  precise float scale = p.scale * k_scale;
+  precise float scale = p.scale * LoadOptional(p.k_scales, kv_head, 1.0);
   logit_scale = scale;
   shaped_logits = p.softcap != 0.0 || p.alibi_slopes != 0;
   if (NARROW == 2) narrow_cache = p.kv_dtype >= kE4M3;
@@ -106,7 +105,7 @@ void SetRow(uint head, int position, int first_key, int end_key) {
   row_position = position;
   row_first = first_key;
   row_count = uint(max(end_key - first_key, 0));
-  if (P().alibi_slopes != 0) row_slope = RefFloat(P().alibi_slopes + head * uint64_t(4)).x;
+  row_slope = LoadOptional(P().alibi_slopes, head, 0.0);
 }
 
 int FirstSeen(int position) { return max(position - P().window + 1, 0); }

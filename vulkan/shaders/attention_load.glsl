@@ -114,8 +114,8 @@ uint64_t FromTeamLane(uint64_t address, uint from) {
                             subgroupShuffle(halves.y, team_base + from)));
 }
 
-// A piece whose dimensions lie in runs that are no whole pieces, or unaligned: as it would be loaded
-// at once, elements past the head's end zero.
+// A piece whose dimensions lie unaligned, or in runs that are no whole pieces: as it would be read
+// at once, with zeros past the head's end.
 uvec4 LoadPieceElements(uint64_t row, uint chunk, uint run, Divisor by_run, uint64_t run_stride) {
   const uint first = (chunk * LANES + lane) * kChunkDims;
   const uint head_size = P().head_size;

@@ -19,10 +19,9 @@ void StoreDim(AttentionParams p, uint64_t row, uint dim, float value) {
 // a sink of -infinity changes no bit.
 float Normaliser(AttentionParams p, uint head, uint kv_head, float maximum, float total) {
   if (total == 0.0) return 0.0;
-  const float scale = p.v_scales == 0 ? 1.0 : RefFloat(p.v_scales + kv_head * uint64_t(4)).x;
-  precise float unit = p.value_unit * scale;
+  precise float unit = p.value_unit * LoadOptional(p.v_scales, kv_head, 1.0);
   if (p.sinks == 0) return unit / total;
-  const float sink = RefFloat(p.sinks + head * uint64_t(4)).x;
+  const float sink = LoadOptional(p.sinks, head, 0.0);
   const float larger = max(maximum, sink);
   const float keep = larger == maximum ? 1.0 : exp2((maximum - larger) * kLog2E);
   const float add = exp2((sink - larger) * kLog2E);

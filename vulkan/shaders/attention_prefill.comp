@@ -70,7 +70,8 @@ void main() {
   }
   const uint own_pair = team_pair + lane / kRowLanes;
   const uint own_token = Divide(min(own_pair, last_pair), p.by_group_size);
-  const uint own_head = kv_head * p.group_size + min(own_pair, last_pair) - own_token * p.group_size;
+  const uint own_head =
+      kv_head * p.group_size + min(own_pair, last_pair) - own_token * p.group_size;
   const bool padding = tile.w < 0;
   if (own_pair <= last_pair && !padding) {
     const int position = first_position + int(own_token);

@@ -20,8 +20,8 @@ float logits[ROWS * KEYS];
     }                                                                       \
   }
 
-// logits = query x keys. Afterwards logits[0 .. kLogits) belong to row lane / kRowLanes and to the keys from
-// (lane % kRowLanes) * kLogits on.
+// logits = query x keys. Afterwards logits[0 .. kLogits) belong to row lane / kRowLanes and to the
+// keys from (lane % kRowLanes) * kLogits on.
 void Dot() {
   WidenKeys();
   UNROLL for (uint j = 0; j < KEYS; ++j) {

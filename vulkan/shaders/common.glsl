@@ -46,6 +46,13 @@ uint Divide(uint n, Divisor d) { return uint((uint64_t(n) * d.multiplier) >> d.s
 #define SHADOW_TOUCH()
 #endif
 
+// Element `index` of an array that is there unless its address is 0. Mesa's lavapipe (26.1) loads
+// from an address that all lanes share whether they are there or not, so that none may be null.
+float LoadOptional(uint64_t array, uint index, float otherwise) {
+  const float value = RefFloat(array == 0 ? push.params : array + index * uint64_t(4)).x;
+  return array == 0 ? otherwise : value;
+}
+
 // The grid is a line folded into x and y, since devices cap each axis at 65535 (vulkan.md, 6.1).
 // Every kernel calls this.
 uint WorkgroupIndex() {

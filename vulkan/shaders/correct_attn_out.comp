@@ -64,11 +64,8 @@ void main() {
     total = total + Weight(LseOfRank(p, row, head, r), maximum, unit);
   }
   const float own = LseOfRank(p, row, head, p.rank);
-  float sink = kEmpty;
-  if (p.sinks != 0) {
-    const float natural = RefFloat(p.sinks + head * uint64_t(4)).x;
-    sink = p.base2 != 0 ? natural * kLog2E : natural;
-  }
+  const float natural = LoadOptional(p.sinks, head, kEmpty);
+  const float sink = p.base2 != 0 ? natural * kLog2E : natural;
   const float largest = max(maximum, sink);
   precise float divisor =
       fma(total, Weight(maximum, largest, unit), Weight(sink, largest, unit));

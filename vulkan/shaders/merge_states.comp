@@ -59,7 +59,7 @@ void main() {
   if (row >= p.rows) return;
   const float a_lse = ReadLse(p.a, row, head);
   const float b_lse = ReadLse(p.b, row, head);
-  const float sink = p.sinks == 0 ? kEmpty : RefFloat(p.sinks + head * uint64_t(4)).x;
+  const float sink = LoadOptional(p.sinks, head, kEmpty);
   // NaN goes its way through the weights: max() may drop it.
   const float maximum = max(a_lse, b_lse);
   const float largest = max(maximum, sink);

@@ -48,8 +48,8 @@ float Quotient(float x, Scale scale) {
     significand <<= 1;
     exponent -= 1;
   }
-  // quotient = floor(significand * 2^24 / scale.significand), in [2^24, 2^25): guessed, and put right
-  // by the remainder, which is exact.
+  // quotient = floor(significand * 2^24 / scale.significand), in [2^24, 2^25): guessed, then put
+  // right by the remainder, which is exact.
   const float divisor = float(scale.significand);
   int quotient = int(float(significand) / divisor * 16777216.0);
   int64_t rest = (int64_t(significand) << 24) - int64_t(quotient) * int64_t(scale.significand);

@@ -42,9 +42,7 @@ void main() {
     const uint head = Divide(i, p.by_quads_per_head);
     const uint dim = (i - head * p.quads_per_head) * 4;
     const uint count = min(4u, p.head_size - dim);
-    const float head_scale =
-        p.head_scales == 0 ? 1.0 : RefFloat(p.head_scales + head * uint64_t(4)).x;
-    precise float scale = p.scale * head_scale;
+    precise float scale = p.scale * LoadOptional(p.head_scales, head, 1.0);
     const uint64_t from = p.source + row * p.source_row_stride + head * p.source_head_stride +
                           dim * ElementBytes(p.source_dtype);
     const uint64_t to =

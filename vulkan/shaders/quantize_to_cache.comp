@@ -59,7 +59,7 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Qu
 void StoreQuad(QuantizeToCacheParams p, RowStrides rows, CacheStrides cache, uint64_t base,
                uint token, uint head, uint dim) {
   const uint count = min(4u, p.head_size - dim);
-  const float scale = rows.scales == 0 ? 1.0 : RefFloat(rows.scales + head * uint64_t(4)).x;
+  const float scale = LoadOptional(rows.scales, head, 1.0);
   const uint64_t from = rows.address + token * rows.row + head * rows.head +
                         dim * ElementBytes(p.source_dtype);
   const uint codes = QuantizeQuad(p.source_dtype, from, count, p.cache_dtype, MakeScale(scale));
