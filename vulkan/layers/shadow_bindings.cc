@@ -123,14 +123,9 @@ absl::StatusOr<std::vector<VkDescriptorBufferInfo>> ShadowBindings::Describe(
     const AddressMap& allocations) const {
   std::vector<Piece> pieces;
   for (const Access& access : accesses) {
-    auto [begin, end] = access.range;
+    const auto [begin, end] = access.range;
     if (access.write != write || begin >= end) continue;
-    auto allocation = allocations.Find(begin, static_cast<int64_t>(end - begin));
-    if (!allocation.has_value()) {
-      // A pool's base may lie before its memory, where no block in use is.
-      allocation = allocations.Find(end - 1, 1);
-      if (allocation.has_value()) begin = std::max(begin, allocation->base);
-    }
+    const auto allocation = allocations.Find(begin, static_cast<int64_t>(end - begin));
     if (!allocation.has_value() || allocation->owner == nullptr) {
       return absl::OutOfRangeError(absl::StrCat("kernel ", kernel.name(), " accesses [0x",
                                                 absl::Hex(begin), ", 0x", absl::Hex(end),

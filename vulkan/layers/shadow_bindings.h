@@ -21,9 +21,9 @@ inline constexpr uint32_t kShadowReads = 20;
 inline constexpr uint32_t kShadowWrites = 12;
 
 // Hooks that do this. A dispatch that accesses more disjoint ranges than there are bindings is
-// RESOURCE_EXHAUSTED, one of a kernel without a shadow NOT_FOUND, one that writes nothing
-// FAILED_PRECONDITION. Of a range longer than a descriptor may be only the front is bound; of one
-// that begins before its allocation, what lies in that.
+// RESOURCE_EXHAUSTED, memory that no VkBuffer holds OUT_OF_RANGE, a kernel without a shadow
+// NOT_FOUND, one that writes nothing FAILED_PRECONDITION. Of a range longer than a descriptor may
+// be only the front is bound.
 DeviceHooks ShadowHooks();
 
 // The kernels that were dispatched in this process, with their shadows.
