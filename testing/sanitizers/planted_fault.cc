@@ -31,10 +31,9 @@ void HeapOverflow() {
 }
 
 void UseAfterFree() {
-  auto* memory = new int32_t[4];
-  int32_t* volatile again = memory;
+  volatile int32_t* const memory = new int32_t[4];
   delete[] memory;
-  again[0] = 1;
+  one = memory[0];
 }
 
 void StackUseAfterReturn() {

@@ -322,7 +322,7 @@ function showEnd() {
     ["Planning on the host", duration(summary.plan_seconds)], ["Oracle on the host", duration(summary.oracle_seconds)]];
   document.getElementById("end").innerHTML = `<p>The same run again:</p><code>${escaped(data.run)}</code>
     <p>The wall clock is what this device took. The virtual clock makes the schedule: there a step costs what its tokens cost, so that
-    batches are the same on every device and for any number of ranks.</p>
+    batches are the same on every device and for any number of PCP ranks.</p>
     <dl>${facts.filter(([, value]) => value).map(([name, value]) => `<dt>${name}</dt><dd>${escaped(value)}</dd>`).join("")}</dl>`;
 }
 
