@@ -168,8 +168,9 @@ std::optional<double> ParseTimestamp(std::string_view text) {
   double fraction = 0;
   if (absl::ConsumePrefix(&text, ".")) {
     const size_t digits = text.size();
+    if (digits < 1 || digits > 9) return std::nullopt;
     const std::optional<int64_t> value = TakeDigits(text, digits);
-    if (digits < 1 || digits > 9 || !value) return std::nullopt;
+    if (!value) return std::nullopt;
     fraction = static_cast<double>(*value) / std::pow(10.0, static_cast<double>(digits));
   }
   const std::optional<int64_t> days = DaysOf(part[0], part[1], part[2]);
