@@ -64,9 +64,8 @@ absl::StatusOr<AttentionKernels> MakeKernels(Device& device, const AttentionSpec
   }
   AttentionShape prefill = PrefillShape(limits, dtype, bucket, /*aligned=*/true);
   AttentionShape decode = DecodeShape(limits, dtype, bucket, /*aligned=*/true, spec.group_size());
-  // A prefill asks for it: on an H200 (driver 580) the one that knew took five times as long,
-  // where the branch keeps the compiler from moving the loads of the values ahead of the dot
-  // products. So does f32, to save kernels.
+  // A prefill asks for it: on an H200 (driver 580.159) the one that knew took five times as long;
+  // why is not known. So does f32, to save kernels.
   if (dtype != DType::kF32) decode.narrow = IsFp8(layout.dtype()) ? 1 : 0;
   ASSIGN_OR_RETURN(kernels.prefill, GetKernel(device, AttentionPrefillModule(), prefill));
   ASSIGN_OR_RETURN(kernels.decode, GetKernel(device, AttentionDecodeModule(), decode));
