@@ -64,10 +64,12 @@ absl::StatusOr<AttentionKernels> MakeKernels(Device& device, const AttentionSpec
   }
   AttentionShape prefill = PrefillShape(limits, dtype, bucket, /*aligned=*/true);
   AttentionShape decode = DecodeShape(limits, dtype, bucket, /*aligned=*/true, spec.group_size());
-  // A prefill asks for it: on an H200 (driver 580.159) the one that knew took five times as long;
-  // why is not known. So does f32, to save kernels.
-  if (dtype != DType::kF32) decode.narrow = IsFp8(layout.dtype()) ? 1 : 0;
   ASSIGN_OR_RETURN(kernels.prefill, GetKernel(device, AttentionPrefillModule(), prefill));
+  // f32 decodes do without a kernel of their own, to save pipelines.
+  if (dtype == DType::kF32) return kernels;
+  // A decode knows whether the cache is fp8. A prefill asks: on an H200 (driver 580.159) the one that
+  // knew took five times as long; why is not known.
+  decode.narrow = IsFp8(layout.dtype()) ? 1 : 0;
   ASSIGN_OR_RETURN(kernels.decode, GetKernel(device, AttentionDecodeModule(), decode));
   return kernels;
 }
