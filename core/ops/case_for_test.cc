@@ -51,17 +51,31 @@ double Tolerance(DType dtype) {
 
 }  // namespace
 
-std::shared_ptr<Backend> OpenBackend() {
+namespace {
+
+const char* BackendName() {
   const char* const name = std::getenv("WEFT_TEST_BACKEND");
   CHECK(name != nullptr) << "WEFT_TEST_BACKEND names no backend";
-  static auto* const opened =
-      new absl::StatusOr<std::shared_ptr<Backend>>(Registry::Default().Create(name));
-  if (opened->ok()) return **opened;
+  return name;
+}
+
+const absl::StatusOr<std::shared_ptr<Backend>>& Opened() {
+  static const auto* const opened =
+      new absl::StatusOr<std::shared_ptr<Backend>>(Registry::Default().Create(BackendName()));
+  return *opened;
+}
+
+}  // namespace
+
+std::string NoBackendReason() { return Opened().status().ToString(); }
+
+std::shared_ptr<Backend> OpenBackend() {
+  if (Opened().ok()) return *Opened();
   const char* const names = std::getenv("WEFT_REQUIRE_BACKENDS");
   const bool required =
       names != nullptr &&
-      absl::c_linear_search(std::vector<std::string>(absl::StrSplit(names, ',')), name);
-  CHECK(!required && absl::IsUnavailable(opened->status())) << opened->status();
+      absl::c_linear_search(std::vector<std::string>(absl::StrSplit(names, ',')), BackendName());
+  CHECK(!required && absl::IsUnavailable(Opened().status())) << Opened().status();
   return nullptr;
 }
 

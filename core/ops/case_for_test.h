@@ -23,6 +23,8 @@ namespace weft::testing {
 // The backend that the environment's WEFT_TEST_BACKEND names (set by the target), opened once. Null
 // where it has no device, unless WEFT_REQUIRE_BACKENDS names it.
 std::shared_ptr<Backend> OpenBackend();
+// Why OpenBackend() is null, in the registry's words.
+std::string NoBackendReason();
 
 // Device memory that lives as long as the object.
 class DeviceMemory {
@@ -55,7 +57,7 @@ class DeviceMemory {
 class OpsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (OpenBackend() == nullptr) GTEST_SKIP() << "no device";
+    if (OpenBackend() == nullptr) GTEST_SKIP() << NoBackendReason();
     memory_ = std::make_unique<DeviceMemory>(OpenBackend());
   }
 
