@@ -32,7 +32,7 @@ namespace weft {
 struct CpLseArgs {
   TensorView out;  // [B, H, D], f32, f16 or bf16, any strides; all ranks alike. Read only, unless
                    // it is `result` too.
-  TensorView lse;              // f32 [B, H], any strides
+  TensorView lse;  // f32 [B, H], any strides
   LseBase base = LseBase::kE;  // of lse and result_lse
   // Contiguous f32 [H], natural log: joins the denominator once. Not the LSE.
   TensorView sinks;

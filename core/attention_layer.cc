@@ -70,8 +70,8 @@ absl::StatusOr<std::shared_ptr<const Plan>> AttentionLayer::MakePlan(
         layout().ToString(),
         options.keys == KeyScope::kNew ? ", and new tokens are read as a cache of rows" : ""));
   }
-  ASSIGN_OR_RETURN(Plan plan, Plan::Build(spec(), prepared_->plan_config(), fingerprint_, metadata,
-                                          options));
+  ASSIGN_OR_RETURN(Plan plan,
+                   Plan::Build(spec(), prepared_->plan_config(), fingerprint_, metadata, options));
   return std::make_shared<const Plan>(std::move(plan));
 }
 
@@ -90,9 +90,9 @@ absl::StatusOr<AttentionArgs> AttentionLayer::Arguments(const StepBuffers& step,
                      " blocks, the plan was made for ", plan->num_blocks()));
   }
   if (plan->partial() && IsFp8(spec().output_dtype())) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "forward: the plan's results are states to be merged, not to be rounded to ",
-        Name(spec().output_dtype()), " before"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("forward: the plan's results are states to be merged, not to be rounded to ",
+                     Name(spec().output_dtype()), " before"));
   }
   RETURN_IF_ERROR(RefuseBlockScale(io));
   AttentionArgs args;

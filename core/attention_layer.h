@@ -62,9 +62,9 @@ class AttentionLayer {
                                                        const PlanOptions& options) const;
 
   // Writes key and value to the cache (ReshapeAndCache) unless the layer shares another's, then
-  // attends (Attention). Records only: never allocates, never waits. FAILED_PRECONDITION: no plan in
-  // `step`, or one of another kind of layer. The errors of the two operations. Everything is checked
-  // before anything is recorded.
+  // attends (Attention). Records only: never allocates, never waits. FAILED_PRECONDITION: no plan
+  // in `step`, or one of another kind of layer. The errors of the two operations. Everything is
+  // checked before anything is recorded.
   absl::Status Forward(Queue& queue, const StepBuffers& step, const AttentionIo& io) const;
 
   // A profiling run (seed 002: a forward without metadata): the engine has no step yet and wants to

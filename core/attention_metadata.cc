@@ -24,8 +24,8 @@ int64_t FirstColumn(const Request& request, int64_t used, int64_t tokens_per_blo
   return std::min(first_seen / tokens_per_block, used - 1);
 }
 
-// Counts, lengths and the used part of the block table of one request. `block_size` counts tokens of
-// the sequence.
+// Counts, lengths and the used part of the block table of one request. `block_size` counts tokens
+// of the sequence.
 absl::Status CheckRequest(const Request& request, size_t index, int64_t block_size,
                           int64_t num_blocks, int64_t window) {
   if (request.num_new_tokens < 0 || request.num_computed_tokens < 0) {
@@ -127,9 +127,8 @@ AttentionMetadataBuilder::AttentionMetadataBuilder(const KvCacheLayout& layout, 
 absl::StatusOr<AttentionMetadata> AttentionMetadataBuilder::Build(
     const RequestBatch& batch, const MetadataOptions& options) const {
   if (layout_.block_size() < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("the layout has blocks of ",
-                                                   layout_.block_size(),
-                                                   " tokens: no factory made it"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the layout has blocks of ", layout_.block_size(), " tokens: no factory made it"));
   }
   RETURN_IF_ERROR(options.dcp.Validate(layout_.block_size()));
   const std::optional<int64_t> product = CheckedMul(layout_.block_size(), options.dcp.world);

@@ -79,8 +79,8 @@ float AttentionSpec::effective_scale() const {
 
 absl::Status AttentionSpec::Validate() const {
   if (type != AttentionType::kDecoder) {
-    return absl::UnimplementedError(absl::StrCat("attention spec: ", Name(type),
-                                                 " attention is not supported, only decoder"));
+    return absl::UnimplementedError(
+        absl::StrCat("attention spec: ", Name(type), " attention is not supported, only decoder"));
   }
   if (num_heads < 1) return Invalid("num_heads is ", num_heads, ", must be >= 1");
   if (num_kv_heads < 1) return Invalid("num_kv_heads is ", num_kv_heads, ", must be >= 1");
@@ -109,8 +109,8 @@ absl::Status AttentionSpec::Validate() const {
     return absl::UnimplementedError(
         absl::StrCat("attention spec: q_scale is ", q_scale, ", only 1 is supported"));
   }
-  RETURN_IF_ERROR(CheckScale("out_scale", out_scale, output_dtype() == DType::kF8E4M3,
-                             "an f8e4m3 output"));
+  RETURN_IF_ERROR(
+      CheckScale("out_scale", out_scale, output_dtype() == DType::kF8E4M3, "an f8e4m3 output"));
   return absl::OkStatus();
 }
 

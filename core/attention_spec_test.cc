@@ -53,7 +53,8 @@ TEST(AttentionSpecTest, EachBadFieldIsNamedWithItsValue) {
       {[](AttentionSpec& s) { s.sinks.assign(9, 0.0f); }, "sinks has 9 entries for 8 heads"},
       {[](AttentionSpec& s) { s.sinks.assign(8, INFINITY); }, "sinks[0] is inf"},
       {[](AttentionSpec& s) { s.k_scales = {0.0f}; }, "k_scales[0] is 0, must be positive"},
-      {[](AttentionSpec& s) { s.v_scales = {2.0f}; }, "v_scales[0] is 2 for an unquantised f16 cache"},
+      {[](AttentionSpec& s) { s.v_scales = {2.0f}; },
+       "v_scales[0] is 2 for an unquantised f16 cache"},
       {[](AttentionSpec& s) { s.k_scales = {NAN}; }, "k_scales[0] is nan"},
   };
   EXPECT_TRUE(Plain().Validate().ok());

@@ -71,11 +71,11 @@ class Backend : public std::enable_shared_from_this<Backend> {
   // RESOURCE_EXHAUSTED states limit and need.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) = 0;
 
-  // Lets operations name [address, address + bytes) as long as the result lives, although weft did not
-  // allocate it: memory that the caller mapped for this device, or the addresses before a sparse
-  // pool of which only some blocks exist. The caller answers for every byte that a valid index
-  // reaches; copies to and from the host stay with allocations. INVALID_ARGUMENT: bytes < 1, or an
-  // end past the address space.
+  // Lets operations name [address, address + bytes) as long as the result lives, although weft did
+  // not allocate it: memory that the caller mapped for this device, or the addresses before a
+  // sparse pool of which only some blocks exist. The caller answers for every byte that a valid
+  // index reaches; copies to and from the host stay with allocations. INVALID_ARGUMENT: bytes < 1,
+  // or an end past the address space.
   absl::StatusOr<std::unique_ptr<Buffer>> ImportRange(uint64_t address, int64_t bytes);
 
   // A queue for one thread. Any number may be alive; the device may run them in turn.

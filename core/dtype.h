@@ -13,9 +13,9 @@
 
 namespace weft {
 
-// f32, f16 and bf16 are what attention computes on; the two fp8 types (OCP: e4m3 without infinities,
-// e5m2 with them) are what caches, queries and outputs may be stored in; i32 and i64 are the index
-// arrays beside them; u8 is only ever moved.
+// f32, f16 and bf16 are what attention computes on; the two fp8 types (OCP: e4m3 without
+// infinities, e5m2 with them) are what caches, queries and outputs may be stored in; i32 and i64
+// are the index arrays beside them; u8 is only ever moved.
 enum class DType : uint8_t { kF32, kF16, kBF16, kI32, kI64, kF8E4M3, kF8E5M2, kU8 };
 
 // Bytes of one element.
@@ -55,8 +55,8 @@ uint16_t F32ToBF16(float value);
 float BF16ToF32(uint16_t bits);
 
 // To fp8: round to nearest, ties to even; whatever lies beyond the largest finite value, infinities
-// too, becomes that value with its sign; a NaN becomes 0x7f or 0xff. So every backend stores, and so
-// do the seeds' kernels.
+// too, becomes that value with its sign; a NaN becomes 0x7f or 0xff. So every backend stores, and
+// so do the seeds' kernels.
 uint8_t F32ToF8E4M3(float value);
 uint8_t F32ToF8E5M2(float value);
 // Exact. e4m3: 0x7f and 0xff are NaN; e5m2: infinities and NaN as in IEEE 754.

@@ -158,11 +158,10 @@ TEST_P(Fp8TypeTest, RoundsToNearestTiesToEvenAndSaturates) {
   EXPECT_EQ(type.from_f32(std::numeric_limits<float>::denorm_min()), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Types, Fp8TypeTest,
-    testing::Values(Fp8Type{"e4m3", 4, 3, 7, 0x7e, F8E4M3ToF32, F32ToF8E4M3},
-                    Fp8Type{"e5m2", 5, 2, 15, 0x7b, F8E5M2ToF32, F32ToF8E5M2}),
-    [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Types, Fp8TypeTest,
+                         testing::Values(Fp8Type{"e4m3", 4, 3, 7, 0x7e, F8E4M3ToF32, F32ToF8E4M3},
+                                         Fp8Type{"e5m2", 5, 2, 15, 0x7b, F8E5M2ToF32, F32ToF8E5M2}),
+                         [](const auto& info) { return info.param.name; });
 
 TEST(DTypeTest, SizesAndNames) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI32, DType::kI64,

@@ -41,9 +41,9 @@ absl::StatusOr<std::shared_ptr<const HeadValueBuffer>> HeadValueBuffer::Create(
   uint64_t address = result->buffer_->address();
   for (const auto& [array, view] : arrays) {
     if (array.empty()) continue;
-    ASSIGN_OR_RETURN(*view, TensorView::Contiguous(address, DType::kF32,
-                                                   {static_cast<int64_t>(array.size())},
-                                                   backend.device()));
+    ASSIGN_OR_RETURN(
+        *view, TensorView::Contiguous(address, DType::kF32, {static_cast<int64_t>(array.size())},
+                                      backend.device()));
     address +=
         (array.size() + kAlignedFloats - 1) / kAlignedFloats * kAlignedFloats * sizeof(float);
   }

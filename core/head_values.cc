@@ -12,10 +12,9 @@ namespace weft {
 namespace {
 
 absl::Status CheckOne(std::string_view name, const TensorView& view, int64_t wanted) {
-  const bool fits =
-      wanted == 0 ? !view.given()
-                  : view.given() && view.rank() == 1 && view.dtype() == DType::kF32 &&
-                        view.extent(0) == wanted && view.contiguous();
+  const bool fits = wanted == 0 ? !view.given()
+                                : view.given() && view.rank() == 1 && view.dtype() == DType::kF32 &&
+                                      view.extent(0) == wanted && view.contiguous();
   if (fits) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(name, view.given() ? absl::StrCat(" is ", view.ToString()) : " is not given",

@@ -41,9 +41,9 @@ absl::Status CheckDisjoint(std::string_view which, const KvStrides& strides, int
                            int64_t num_kv_heads, int64_t head_size) {
   if (strides.inner < 0 || strides.inner > head_size ||
       (strides.inner > 0 && head_size % strides.inner != 0)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("KV cache layout: ", which, " dimensions in runs of ", strides.inner,
-                     ", must divide the head size ", head_size));
+    return absl::InvalidArgumentError(absl::StrCat("KV cache layout: ", which,
+                                                   " dimensions in runs of ", strides.inner,
+                                                   ", must divide the head size ", head_size));
   }
   auto axes = AxesOf(strides, block_size, num_kv_heads, head_size);
   std::sort(axes.begin(), axes.end());
@@ -200,8 +200,11 @@ uint64_t KvCacheLayout::fingerprint() const {
   Fingerprint print;
   print.Add(dtype_).Add(block_size_).Add(num_kv_heads_).Add(head_size_);
   for (const KvStrides& strides : {key_, value_})
-    print.Add(strides.block).Add(strides.token).Add(strides.head).Add(strides.inner).Add(
-        strides.inner == 0 ? 0 : strides.split);
+    print.Add(strides.block)
+        .Add(strides.token)
+        .Add(strides.head)
+        .Add(strides.inner)
+        .Add(strides.inner == 0 ? 0 : strides.split);
   return print.value();
 }
 
@@ -282,9 +285,9 @@ absl::StatusOr<int32_t> KvCacheView::BlockOfAddress(uint64_t key_address) const 
     }
     first += segment.num_blocks;
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("KV cache: address 0x", absl::Hex(key_address), " is inside none of ",
-                   segments_.size(), " segments with ", num_blocks_, " blocks"));
+  return absl::InvalidArgumentError(absl::StrCat("KV cache: address 0x", absl::Hex(key_address),
+                                                 " is inside none of ", segments_.size(),
+                                                 " segments with ", num_blocks_, " blocks"));
 }
 
 absl::StatusOr<std::vector<int32_t>> BlocksOfAddresses(const KvCacheView& cache,

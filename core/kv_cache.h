@@ -24,8 +24,8 @@
 namespace weft {
 
 // Distances in elements. Dimension d of a head lies `(d / inner) * split + d % inner` behind its
-// dimension 0: the dimensions are cut into runs of `inner` adjacent ones (the seeds' x), a run every
-// `split` elements. One run (inner = head size) unless a layout says otherwise.
+// dimension 0: the dimensions are cut into runs of `inner` adjacent ones (the seeds' x), a run
+// every `split` elements. One run (inner = head size) unless a layout says otherwise.
 struct KvStrides {
   int64_t block = 0;
   int64_t token = 0;
@@ -59,8 +59,8 @@ class KvCacheLayout {
   // Seed 003's pair of tensors: keys [num_blocks, num_kv_heads, head_size / x, block_size, x],
   // values [num_blocks, num_kv_heads, head_size, block_size]. In one allocation all keys stand
   // before all values. INVALID_ARGUMENT: x does not divide head_size.
-  static absl::StatusOr<KvCacheLayout> SplitX(DType dtype, int64_t block_size,
-                                              int64_t num_kv_heads, int64_t head_size, int64_t x);
+  static absl::StatusOr<KvCacheLayout> SplitX(DType dtype, int64_t block_size, int64_t num_kv_heads,
+                                              int64_t head_size, int64_t x);
 
   // Plain tensors [tokens, num_kv_heads, head_size] seen as a cache of blocks of one token; the
   // strides are those of the tensors. A block id is a row.

@@ -79,7 +79,8 @@ TEST(KvCacheLayoutTest, HndPutsHeadsBeforeTokens) {
 TEST(KvCacheLayoutTest, SplitXPlacesEachElementAsItsTensorsDo) {
   constexpr int64_t kBlock = 5, kHeads = 3, kHeadSize = 24, kX = 8;
   const KvCacheLayout layout = *KvCacheLayout::SplitX(DType::kF16, kBlock, kHeads, kHeadSize, kX);
-  const auto offset = [](const KvStrides& s, int64_t block, int64_t token, int64_t head, int64_t d) {
+  const auto offset = [](const KvStrides& s, int64_t block, int64_t token, int64_t head,
+                         int64_t d) {
     return block * s.block + token * s.token + head * s.head + DimOffset(s, d);
   };
   for (int64_t block : {0, 2}) {

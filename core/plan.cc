@@ -275,8 +275,8 @@ absl::StatusOr<Plan> Plan::Build(const AttentionSpec& spec, const PlanConfig& co
   plan.partial_ = options.keys != KeyScope::kAll || metadata.dcp().world > 1;
   plan.world_size_ = partition == nullptr ? 1 : partition->world_size();
   plan.num_rows_ = partition == nullptr ? metadata.num_actual_tokens() : partition->local_total();
-  plan.num_blocks_ = options.keys == KeyScope::kNew ? plan.world_size_ * plan.num_rows_
-                                                    : metadata.num_blocks();
+  plan.num_blocks_ =
+      options.keys == KeyScope::kNew ? plan.world_size_ * plan.num_rows_ : metadata.num_blocks();
   if (options.keys == KeyScope::kNew) {
     // Nothing is written: the keys are where they are.
   } else if (partition == nullptr) {

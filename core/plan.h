@@ -8,8 +8,8 @@
 // decodes and rows of prefills take different kernels, chosen by the request's kind alone. A
 // prefill row walks its keys in blocks at absolute positions, whatever tile it stands in. A decode
 // row's keys are cut into granules of kGranule keys at absolute positions; each granule's state
-// (max, sum, O) is computed by one workgroup, and the states are merged left to right. (Of a window,
-// only granules that it reaches are computed: the others are states that see nothing.)
+// (max, sum, O) is computed by one workgroup, and the states are merged left to right. (Of a
+// window, only granules that it reaches are computed: the others are states that see nothing.)
 #ifndef WEFT_CORE_PLAN_H_
 #define WEFT_CORE_PLAN_H_
 
@@ -108,8 +108,8 @@ class Plan {
   int64_t num_rows() const { return num_rows_; }  // of this rank, padding included
   int64_t world_size() const { return world_size_; }
   int64_t rank() const { return rank_; }
-  // Blocks of the cache that the plan reads: block ids (and slots) are below it. With KeyScope::kNew
-  // the rows of the key tensor.
+  // Blocks of the cache that the plan reads: block ids (and slots) are below it. With
+  // KeyScope::kNew the rows of the key tensor.
   int64_t num_blocks() const { return num_blocks_; }
   KeyScope key_scope() const { return key_scope_; }
   // The rows' results are states to be merged: with other keys, or with those of other DCP ranks.

@@ -25,10 +25,10 @@ bool Overlap(uint64_t a, uint64_t b, int64_t bytes) {
 absl::Status CheckAttentionTables(const ViewCheck& check, const AttentionArgs& args) {
   const AttentionTables& tables = args.tables;
   RETURN_IF_ERROR(check.Table("attention: tiles", tables.tiles, DType::kI32, kTileInts));
-  RETURN_IF_ERROR(check.Table("attention: decode rows", tables.decode_rows, DType::kI32,
-                              kDecodeRowInts));
-  RETURN_IF_ERROR(check.Table("attention: decode splits", tables.decode_splits, DType::kI32,
-                              kDecodeSplitInts));
+  RETURN_IF_ERROR(
+      check.Table("attention: decode rows", tables.decode_rows, DType::kI32, kDecodeRowInts));
+  RETURN_IF_ERROR(
+      check.Table("attention: decode splits", tables.decode_splits, DType::kI32, kDecodeSplitInts));
   RETURN_IF_ERROR(check.Table("attention: blocks", tables.blocks, DType::kI32, 0));
   const AttentionSpec& spec = args.prepared->spec();
   ASSIGN_OR_RETURN(const int64_t need,
@@ -114,8 +114,8 @@ absl::Status Queue::CheckReshapeAndCache(const ReshapeAndCacheArgs& args) const 
   const DType dtype = IsFp8(layout.dtype()) && args.key.given() && IsFloat(args.key.dtype())
                           ? args.key.dtype()
                           : layout.dtype();
-  RETURN_IF_ERROR(check.Rows("reshape_and_cache: key", args.key, dtype, rows,
-                             layout.num_kv_heads(), layout.head_size()));
+  RETURN_IF_ERROR(check.Rows("reshape_and_cache: key", args.key, dtype, rows, layout.num_kv_heads(),
+                             layout.head_size()));
   RETURN_IF_ERROR(check.Rows("reshape_and_cache: value", args.value, dtype, rows,
                              layout.num_kv_heads(), layout.head_size()));
   for (const auto& [name, scales] : {std::pair("reshape_and_cache: k_scales", &args.k_scales),
@@ -300,9 +300,9 @@ absl::Status Queue::CheckCorrectAttnOut(const CorrectAttnOutArgs& args) const {
   if (!args.lse.given()) return absl::OkStatus();
   RETURN_IF_ERROR(check.Lse("correct_attn_out: lse", args.lse, rows, heads));
   RETURN_IF_ERROR(CheckNoOverlapInside("correct_attn_out: lse", args.lse));
-  for (const auto& [name, view] : {std::pair("out", &out), std::pair("lses", &lses),
-                                   std::pair("corrected", &corrected),
-                                   std::pair("sinks", &args.sinks)}) {
+  for (const auto& [name, view] :
+       {std::pair("out", &out), std::pair("lses", &lses), std::pair("corrected", &corrected),
+        std::pair("sinks", &args.sinks)}) {
     RETURN_IF_ERROR(CheckDisjoint("correct_attn_out: lse", args.lse, name, *view));
   }
   return absl::OkStatus();

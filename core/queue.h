@@ -34,8 +34,9 @@ namespace weft {
 // Writes one row of keys and values for each slot (seed 002, triton_reshape_and_cache_flash). The
 // slots say how many tokens are written; key and value may hold more rows.
 struct ReshapeAndCacheArgs {
-  // [>= n, num_kv_heads, head_size], any strides, head_size adjacent. The cache's dtype, and copied;
-  // or, into an fp8 cache, f32, f16 or bf16, and stored as x / scale, rounded and saturated.
+  // [>= n, num_kv_heads, head_size], any strides, head_size adjacent. The cache's dtype, and
+  // copied; or, into an fp8 cache, f32, f16 or bf16, and stored as x / scale, rounded and
+  // saturated.
   TensorView key;
   TensorView value;  // the same
   TensorView slots;  // i64 [n]: -1 is skipped; a slot outside the cache is never written
@@ -64,7 +65,7 @@ struct AttentionArgs {
   TensorView lse;    // f32 [rows, num_heads], any strides, natural log; or not given
   KvCacheView cache;
   AttentionTables tables;
-  int64_t num_rows = 0;  // rows the tables may name; query, out and lse hold at least as many
+  int64_t num_rows = 0;     // rows the tables may name; query, out and lse hold at least as many
   HeadValues head_values;   // those of the spec (core/head_values.h)
   bool apply_sinks = true;  // false: a partial state; the merge applies them, once
 };
@@ -78,9 +79,9 @@ struct MergeStatesArgs {
   TensorView a_lse;  // f32 [n, heads], any strides
   TensorView b;      // as a
   TensorView b_lse;
-  TensorView out;    // [n, heads, head_size], f32, f16, bf16 or f8e4m3; may be a or b itself
-  TensorView lse;    // f32 [n, heads]; may be a_lse or b_lse itself; or not given
-  TensorView sinks;  // contiguous f32 [heads], or not given
+  TensorView out;          // [n, heads, head_size], f32, f16, bf16 or f8e4m3; may be a or b itself
+  TensorView lse;          // f32 [n, heads]; may be a_lse or b_lse itself; or not given
+  TensorView sinks;        // contiguous f32 [heads], or not given
   float out_scale = 1.0f;  // of an f8e4m3 out: stored = out / out_scale, saturated to +-448
 };
 
@@ -88,15 +89,15 @@ enum class LseBase : uint8_t { kE, k2 };
 
 // The share of one rank of N in a softmax that is spread over them (seeds 000 and 001,
 // correct_attn_out): corrected = out * exp(lses[rank] - L), L = log(sum over ranks of exp(lses)).
-// NaN and +inf LSEs count as -inf; a factor of 0 gives 0 whatever `out` holds; all -inf: 0 and -inf.
-// With sinks the denominator gains exp(sink); L does not.
+// NaN and +inf LSEs count as -inf; a factor of 0 gives 0 whatever `out` holds; all -inf: 0 and
+// -inf. With sinks the denominator gains exp(sink); L does not.
 struct CorrectAttnOutArgs {
-  TensorView out;        // [n, heads, d], f32, f16 or bf16, any strides
-  TensorView lses;       // f32 [N, n, heads], any strides
-  int64_t rank = 0;      // whose output `out` is
-  TensorView corrected;  // as out; may be out itself
-  TensorView lse;        // f32 [n, heads], any strides: L; or not given
-  TensorView sinks;      // contiguous f32 [heads], natural log, or not given
+  TensorView out;              // [n, heads, d], f32, f16 or bf16, any strides
+  TensorView lses;             // f32 [N, n, heads], any strides
+  int64_t rank = 0;            // whose output `out` is
+  TensorView corrected;        // as out; may be out itself
+  TensorView lse;              // f32 [n, heads], any strides: L; or not given
+  TensorView sinks;            // contiguous f32 [heads], natural log, or not given
   LseBase base = LseBase::kE;  // of lses and lse
 };
 

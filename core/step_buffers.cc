@@ -115,11 +115,12 @@ absl::Status StepBuffers::Update(Queue& queue, std::shared_ptr<const Plan> plan)
   ASSIGN_OR_RETURN(const TensorView slots,
                    view(slots_section_, DType::kI64, {count(plan->slots())}));
   ASSIGN_OR_RETURN(tables.blocks, view(blocks_section_, DType::kI32, {count(plan->blocks())}));
-  ASSIGN_OR_RETURN(tables.tiles, view(tiles_section_, DType::kI32, {count(plan->tiles()), kTileInts}));
+  ASSIGN_OR_RETURN(tables.tiles,
+                   view(tiles_section_, DType::kI32, {count(plan->tiles()), kTileInts}));
   ASSIGN_OR_RETURN(tables.decode_rows,
                    view(rows_section_, DType::kI32, {count(plan->decode_rows()), kDecodeRowInts}));
-  ASSIGN_OR_RETURN(tables.decode_splits,
-                   view(splits_section_, DType::kI32, {count(plan->decode_splits()), kDecodeSplitInts}));
+  ASSIGN_OR_RETURN(tables.decode_splits, view(splits_section_, DType::kI32,
+                                              {count(plan->decode_splits()), kDecodeSplitInts}));
   ASSIGN_OR_RETURN(tables.workspace, TensorView::Contiguous(workspace_->address(), DType::kF32,
                                                             {plan->workspace_bytes() / 4}, device));
   tables.num_partials = plan->num_partials();

@@ -44,8 +44,8 @@ struct ViewCheck {
 // INVALID_ARGUMENT if the two share a byte. Empty views share none.
 absl::Status CheckDisjoint(std::string_view a_name, const TensorView& a, std::string_view b_name,
                            const TensorView& b);
-// The same, but `a` and `b` may be one and the same view: what is written element by element where it
-// was read.
+// The same, but `a` and `b` may be one and the same view: what is written element by element where
+// it was read.
 absl::Status CheckDisjointOrSame(std::string_view a_name, const TensorView& a,
                                  std::string_view b_name, const TensorView& b);
 absl::Status CheckDisjointFromCache(std::string_view name, const TensorView& view,

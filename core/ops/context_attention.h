@@ -42,7 +42,7 @@ struct ContextAttentionOptions {
 struct ContextAttentionIo {
   TensorView query;  // [>= rows, num_heads, head_size]
   TensorView key;    // [>= rows, num_kv_heads, head_size], spec.dtype, of the strides at creation;
-                   // with PCP the all-gathered rows of all ranks, rank-major
+                     // with PCP the all-gathered rows of all ranks, rank-major
   TensorView value;
   TensorView out;     // [>= rows, num_heads, head_size], spec.output_dtype()
   TensorView lse;     // f32 [>= rows, num_heads], without the sink; or not given

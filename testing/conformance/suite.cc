@@ -72,7 +72,8 @@ void Judge(const std::string& device, const std::function<absl::Status(Backend&)
   }
   ASSERT_TRUE(backend.ok()) << device << ": " << backend.status();
   const absl::Status status = check(**backend);
-  // Whatever needs the host to reach the device's memory applies where it does: there CI is to see it.
+  // Whatever needs the host to reach the device's memory applies where it does: there CI is to see
+  // it.
   const bool must_apply = IsRequired(device) && AddressesAreHostPointers(**backend);
   if (IsDoesNotApply(status) && !must_apply) {
     GTEST_SKIP() << device << ": " << status.message();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The fuzzers' corpus as an ordinary test: every file of corpus/TARGET, and mutations of it that are
-// the same each time. What a fuzzer once found stays found.
+// The fuzzers' corpus as an ordinary test: every file of corpus/TARGET, and mutations of it that
+// are the same each time. What a fuzzer once found stays found.
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
@@ -93,7 +93,8 @@ TEST_P(CorpusTest, Mutations) {
   for (const auto& [name, bytes] : corpus) files.push_back(bytes);
   std::mt19937 random(42);
   for (size_t i = 0; i < files.size(); ++i) {
-    std::printf("mutations of %s/%s\n", GetParam().name, std::next(corpus.begin(), i)->first.c_str());
+    std::printf("mutations of %s/%s\n", GetParam().name,
+                std::next(corpus.begin(), i)->first.c_str());
     for (int64_t k = 0; k < GetParam().mutations; ++k) {
       GetParam().property(Mutated(files[i], files[random() % files.size()], random));
     }
@@ -110,8 +111,10 @@ TEST(DeepNestingTest, IsRefused) {
   run(kTargets[2], "{\"timestamp\": " + deep + "}");
   run(kTargets[3], std::string(1, '\0') + "{\"a\": {\"dtype\": \"U8\", \"shape\": [" + deep +
                        "], \"data_offsets\": [0, 0]}}");
-  run(kTargets[4], "{\"cases\": [{\"name\": \"a\", \"op\": \"b\", \"file\": \"c\", "
-                   "\"args\": {\"x\": " + deep + "}}]}");
+  run(kTargets[4],
+      "{\"cases\": [{\"name\": \"a\", \"op\": \"b\", \"file\": \"c\", "
+      "\"args\": {\"x\": " +
+          deep + "}}]}");
 }
 
 }  // namespace

@@ -35,10 +35,10 @@ class FuzzInput {
   int64_t Integer() {
     constexpr int64_t kInt32 = std::numeric_limits<int32_t>::max();
     constexpr int64_t kInt64 = std::numeric_limits<int64_t>::max();
-    constexpr int64_t kEdges[] = {-1,         -2,         -kInt32,        -kInt32 - 1,
-                                  -kInt64,    -kInt64 - 1, kInt32 - 1,    kInt32,
-                                  kInt32 + 1, kInt32 / 2, kInt32 / 2 + 1, 2 * kInt32 + 1,
-                                  kInt64 - 1, kInt64,     kInt64 / 2,     kInt64 / 2 + 1};
+    constexpr int64_t kEdges[] = {-1,         -2,          -kInt32,        -kInt32 - 1,
+                                  -kInt64,    -kInt64 - 1, kInt32 - 1,     kInt32,
+                                  kInt32 + 1, kInt32 / 2,  kInt32 / 2 + 1, 2 * kInt32 + 1,
+                                  kInt64 - 1, kInt64,      kInt64 / 2,     kInt64 / 2 + 1};
     const uint8_t first = Byte();
     if (first < 128) return first;
     if (first < 192) return kEdges[first % 16];

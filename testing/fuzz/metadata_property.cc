@@ -264,8 +264,8 @@ void CheckPlans(const AttentionMetadata& metadata) {
   spec.num_kv_heads = 1;
   spec.head_size = 32;
   spec.window = metadata.window();
-  const bool refused = metadata.common_prefix_len() > 0 ||
-                       (metadata.dcp().world > 1 && metadata.window() > 0);
+  const bool refused =
+      metadata.common_prefix_len() > 0 || (metadata.dcp().world > 1 && metadata.window() > 0);
   for (int64_t world = 1; world <= 3; ++world) {
     const absl::StatusOr<PcpPartition> partition = PcpPartition::Build(ShapesOf(metadata), world);
     CHECK_OK(partition);
@@ -288,8 +288,8 @@ void CheckCapture(const AttentionMetadataBuilder& builder, const Case& c, FuzzIn
   const int64_t requests = input.Integer();
   const int64_t query_len = input.Integer();
   const Wide tokens = Wide{requests} * query_len;
-  const bool fits = tokens <= kMaxInt32 &&
-                    WideCeilDiv(query_len, c.layout.block_size()) <= c.num_blocks;
+  const bool fits =
+      tokens <= kMaxInt32 && WideCeilDiv(query_len, c.layout.block_size()) <= c.num_blocks;
   const bool legal = requests >= 0 && query_len >= 1 && (fits || requests == 0);
   if (legal && (tokens > kMaxTokens || requests > kMaxTokens)) return;
   const absl::StatusOr<AttentionMetadata> metadata =

@@ -155,8 +155,8 @@ void CheckSegments(const Case& c, const PcpPartition& partition,
                    const std::vector<PcpRow>& gathered) {
   std::vector<Wide> most(c.shapes.size(), 0), sum(c.shapes.size(), 0);
   for (int64_t rank = 0; rank < partition.world_size(); ++rank) {
-    const absl::Span<const PcpRow> rows =
-        absl::MakeConstSpan(gathered).subspan(rank * partition.local_total(), partition.local_total());
+    const absl::Span<const PcpRow> rows = absl::MakeConstSpan(gathered).subspan(
+        rank * partition.local_total(), partition.local_total());
     std::vector<Wide> work(c.shapes.size(), 0);
     int64_t next = 0;
     for (const Segment& segment : partition.Segments(rank)) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What must hold for every input. Each function makes a case of any bytes, runs the code, and dies
-// with a message (CHECK) if something is wrong. libFuzzer drives them (--config=fuzz), and corpus_test
-// drives them over the checked-in corpus and some mutations of it as an ordinary test.
+// with a message (CHECK) if something is wrong. libFuzzer drives them (--config=fuzz), and
+// corpus_test drives them over the checked-in corpus and some mutations of it as an ordinary test.
 #ifndef WEFT_TESTING_FUZZ_PROPERTIES_H_
 #define WEFT_TESTING_FUZZ_PROPERTIES_H_
 

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/golden/safetensors.h"
-
 #include <algorithm>
 #include <limits>
 #include <map>
@@ -14,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "nlohmann/json.hpp"
 #include "testing/fuzz/properties.h"
+#include "testing/golden/safetensors.h"
 #include "testing/json.h"
 
 namespace weft::fuzz {
@@ -59,9 +58,9 @@ std::optional<int64_t> Natural(const Json& value) {
 
 std::optional<Tensor> ReadTensor(const Json& entry, size_t data_begin, size_t data_size) {
   static const auto& kBytes = *new std::map<std::string, int64_t>{
-      {"F64", 8}, {"I64", 8}, {"U64", 8}, {"F32", 4}, {"I32", 4},  {"U32", 4},     {"F16", 2},
-      {"BF16", 2}, {"I16", 2}, {"U16", 2}, {"I8", 1},  {"U8", 1}, {"BOOL", 1}, {"F8_E4M3", 1},
-      {"F8_E5M2", 1}};
+      {"F64", 8}, {"I64", 8}, {"U64", 8},  {"F32", 4},     {"I32", 4},
+      {"U32", 4}, {"F16", 2}, {"BF16", 2}, {"I16", 2},     {"U16", 2},
+      {"I8", 1},  {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
   if (!entry.is_object()) return std::nullopt;
   const Json dtype = entry.value("dtype", Json());
   const Json shape = entry.value("shape", Json());

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/replay/trace.h"
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -17,6 +15,7 @@
 #include "absl/strings/str_replace.h"
 #include "testing/fuzz/fuzz_input.h"
 #include "testing/fuzz/properties.h"
+#include "tools/replay/trace.h"
 
 namespace weft::fuzz {
 namespace {
@@ -119,7 +118,8 @@ bool IsLegal(const Lines& lines) {
   return !lines.empty();
 }
 
-void CheckSame(const std::vector<TraceRequest>& a, const absl::StatusOr<std::vector<TraceRequest>>& b) {
+void CheckSame(const std::vector<TraceRequest>& a,
+               const absl::StatusOr<std::vector<TraceRequest>>& b) {
   CHECK_OK(b);
   CHECK_EQ(a.size(), b->size());
   for (size_t i = 0; i < a.size(); ++i) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// planted_fault NAME: does what a sanitizer must die of. NAME "none" does nothing wrong. Some faults
-// are calls of weft's own code that break its rules, so that the library is seen to be instrumented
-// and not this file alone.
+// planted_fault NAME: does what a sanitizer must die of. NAME "none" does nothing wrong. Some
+// faults are calls of weft's own code that break its rules, so that the library is seen to be
+// instrumented and not this file alone.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

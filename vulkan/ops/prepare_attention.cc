@@ -67,8 +67,8 @@ absl::StatusOr<AttentionKernels> MakeKernels(Device& device, const AttentionSpec
   ASSIGN_OR_RETURN(kernels.prefill, GetKernel(device, AttentionPrefillModule(), prefill));
   // f32 decodes do without a kernel of their own, to save pipelines.
   if (dtype == DType::kF32) return kernels;
-  // A decode knows whether the cache is fp8. A prefill asks: on an H200 (driver 580.159) the one that
-  // knew took five times as long; why is not known.
+  // A decode knows whether the cache is fp8. A prefill asks: on an H200 (driver 580.159) the one
+  // that knew took five times as long; why is not known.
   decode.narrow = IsFp8(layout.dtype()) ? 1 : 0;
   ASSIGN_OR_RETURN(kernels.decode, GetKernel(device, AttentionDecodeModule(), decode));
   return kernels;
