@@ -75,52 +75,73 @@ __device__ __forceinline__ void StoreElement(ElementType type, uint64_t address,
   switch (type) {
     case ElementType::kF16:
     case ElementType::kBF16:
-      return StoreGlobal(address, static_cast<uint16_t>(PairOfFloats(type, value, 0.0f)));
+      StoreGlobal(address, static_cast<uint16_t>(PairOfFloats(type, value, 0.0f)));
+      break;
     case ElementType::kE4M3:
     case ElementType::kE5M2:
-      return StoreGlobal(address, static_cast<uint8_t>(Fp8sOfFloats(type, value, 0.0f)));
+      StoreGlobal(address, static_cast<uint8_t>(Fp8sOfFloats(type, value, 0.0f)));
+      break;
     default:
-      return StoreGlobal(address, value);
+      StoreGlobal(address, value);
   }
 }
 
-// kCount adjacent elements, 4 or 8, at a multiple of the least of 16 and their bytes.
+// As many words as 4 or 8 elements fill, in one access.
+template <int kWords>
+__device__ __forceinline__ void StoreWords(uint64_t address, const uint32_t (&words)[kWords]) {
+  if constexpr (kWords == 4) {
+    StoreGlobal(address, make_uint4(words[0], words[1], words[2], words[3]));
+  } else if constexpr (kWords == 2) {
+    StoreGlobal(address, make_uint2(words[0], words[1]));
+  } else {
+    StoreGlobal(address, words[0]);
+  }
+}
+
 template <int kCount>
-__device__ __forceinline__ void StoreElements(ElementType type, uint64_t address,
-                                              const float (&values)[kCount]) {
-  static_assert(kCount == 4 || kCount == 8);
-  uint32_t words[kCount];
-  if (type == ElementType::kF32) {
+__device__ __forceinline__ void StorePairs(ElementType type, uint64_t address,
+                                           const float (&values)[kCount]) {
+  uint32_t words[kCount / 2];
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) words[i] = __float_as_uint(values[i]);
-#pragma unroll
-    for (int i = 0; i < kCount; i += 4) {
-      StoreGlobal(address + i * 4,
-                  make_uint4(words[i], words[i + 1], words[i + 2], words[i + 3]));
-    }
-    return;
+  for (int i = 0; i < kCount / 2; ++i) {
+    words[i] = PairOfFloats(type, values[2 * i], values[2 * i + 1]);
   }
-  if (ElementBytes(type) == 2) {
-#pragma unroll
-    for (int i = 0; i < kCount / 2; ++i) {
-      words[i] = PairOfFloats(type, values[2 * i], values[2 * i + 1]);
-    }
-    if constexpr (kCount == 8) {
-      StoreGlobal(address, make_uint4(words[0], words[1], words[2], words[3]));
-    } else {
-      StoreGlobal(address, make_uint2(words[0], words[1]));
-    }
-    return;
-  }
+  StoreWords(address, words);
+}
+
+template <int kCount>
+__device__ __forceinline__ void StoreQuads(ElementType type, uint64_t address,
+                                           const float (&values)[kCount]) {
+  uint32_t words[kCount / 4];
 #pragma unroll
   for (int i = 0; i < kCount / 4; ++i) {
     words[i] = Fp8sOfFloats(type, values[4 * i], values[4 * i + 1]) |
                Fp8sOfFloats(type, values[4 * i + 2], values[4 * i + 3]) << 16;
   }
-  if constexpr (kCount == 8) {
-    StoreGlobal(address, make_uint2(words[0], words[1]));
-  } else {
-    StoreGlobal(address, words[0]);
+  StoreWords(address, words);
+}
+
+// kCount adjacent elements, 4 or 8, at a multiple of the least of 16 and their bytes. One branch
+// for all of them, even where the type is not known before.
+template <int kCount>
+__device__ __forceinline__ void StoreElements(ElementType type, uint64_t address,
+                                              const float (&values)[kCount]) {
+  static_assert(kCount == 4 || kCount == 8);
+  switch (type) {
+    case ElementType::kF16:
+      return StorePairs(ElementType::kF16, address, values);
+    case ElementType::kBF16:
+      return StorePairs(ElementType::kBF16, address, values);
+    case ElementType::kE4M3:
+      return StoreQuads(ElementType::kE4M3, address, values);
+    case ElementType::kE5M2:
+      return StoreQuads(ElementType::kE5M2, address, values);
+    default:
+#pragma unroll
+      for (int i = 0; i < kCount; i += 4) {
+        StoreGlobal(address + i * 4,
+                    make_float4(values[i], values[i + 1], values[i + 2], values[i + 3]));
+      }
   }
 }
 
@@ -132,6 +153,8 @@ struct WholeVector {
   static_assert(kCount <= 8, "f32, f16 or bf16");
   using Raw = uint4;
 
+  // `type`, where it is not known before.
+  static __device__ __forceinline__ ElementType TypeOr(ElementType) { return kType; }
   static __device__ __forceinline__ Raw Load(ElementType, uint64_t address) {
     return LoadGlobal<uint4>(address);
   }
@@ -159,6 +182,7 @@ struct OneElement {
   static constexpr int kCount = 1;
   using Raw = float;
 
+  static __device__ __forceinline__ ElementType TypeOr(ElementType type) { return type; }
   static __device__ __forceinline__ Raw Load(ElementType type, uint64_t address) {
     return LoadElement(type, address);
   }

@@ -54,28 +54,45 @@ WEFT_HOST_DEVICE inline float FloatOfFp8(ElementType type, uint32_t code) {
 }
 
 // x / scale for many x, as IEEE 754 rounds it wherever fp8 tells it from 0 and from the largest
-// value: five fused products in place of a division, since the reciprocal is shared.
+// value: products in place of a division, since the reciprocal is shared.
+enum class QuotientWay : uint32_t {
+  kProduct,    // the scale is a power of two
+  kCorrected,  // others that are neither so large nor so small that an exact remainder may be lost
+  kDivision,
+};
 struct Quotient {
   float scale;
   float inverse;  // nearest to 1 / scale
-  bool usual;     // neither so large nor so small that an exact remainder could be lost
+  QuotientWay way;
 };
 
 WEFT_HOST_DEVICE inline Quotient MakeQuotient(float scale) {
-  return {scale, 1.0f / scale, scale >= 0x1p-60f && scale <= 0x1p60f};
+  if (!(scale >= 0x1p-60f && scale <= 0x1p60f)) return {scale, 0.0f, QuotientWay::kDivision};
+  const bool power = (BitsOfFloat(scale) & 0x7fffffu) == 0;
+  return {scale, 1.0f / scale, power ? QuotientWay::kProduct : QuotientWay::kCorrected};
 }
 
-WEFT_HOST_DEVICE inline float Apply(const Quotient& by, float x) {
-  if (!by.usual) return x / by.scale;
+WEFT_HOST_DEVICE inline float CorrectedQuotient(const Quotient& by, float x) {
   const float guess = x * by.inverse;
-  // Beyond these bounds, and for a NaN, the guess gives the same code as the quotient: 0 with its
-  // sign, or the largest. Inside them every remainder is exact.
-  const float magnitude = fabsf(guess);
-  if (!(magnitude > 0x1p-20f && magnitude < 0x1p20f)) return guess;
   // The first step makes the guess one of the two floats beside the quotient. Then the second
   // rounds correctly, because `inverse` does (Markstein 1990, theorem 8.5).
   const float beside = fmaf(fmaf(-by.scale, guess, x), by.inverse, guess);
-  return fmaf(fmaf(-by.scale, beside, x), by.inverse, beside);
+  const float nearest = fmaf(fmaf(-by.scale, beside, x), by.inverse, beside);
+  // Inside these bounds every remainder is exact. Beyond them, and for a NaN, the guess gives the
+  // same code as the quotient: 0 with its sign, or the largest.
+  const float magnitude = fabsf(guess);
+  return magnitude > 0x1p-20f && magnitude < 0x1p20f ? nearest : guess;
+}
+
+template <int kCount>
+WEFT_HOST_DEVICE inline void DivideAll(const Quotient& by, float (&values)[kCount]) {
+  if (by.way == QuotientWay::kProduct) {
+    for (float& value : values) value *= by.inverse;
+  } else if (by.way == QuotientWay::kCorrected) {
+    for (float& value : values) value = CorrectedQuotient(by, value);
+  } else {
+    for (float& value : values) value /= by.scale;
+  }
 }
 
 }  // namespace weft::cuda

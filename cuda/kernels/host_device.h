@@ -35,17 +35,15 @@ WEFT_HOST_DEVICE inline float FloatOfBits(uint32_t bits) {
 #endif
 }
 
-// An address is a number in the argument blocks. The compiler cannot know that such a pointer is
-// one to global memory, and an access that might be to shared memory is a slower instruction, which
-// no other access to shared memory may pass: so it is told.
+// An address is a number in the argument blocks. A compiler that does not know such a pointer for
+// one to global memory takes slower instructions, for it might be one to shared memory: so it is
+// told.
 //
 // `address` is a multiple of alignof(T) on the device; on the host it may be any.
 template <typename T>
 WEFT_HOST_DEVICE inline T LoadGlobal(uint64_t address) {
 #ifdef __CUDA_ARCH__
-  const T* const pointer = reinterpret_cast<const T*>(address);
-  __builtin_assume(__isGlobal(pointer));
-  return *pointer;
+  return *static_cast<const T*>(__cvta_global_to_generic(address));
 #else
   T value;
   std::memcpy(&value, reinterpret_cast<const void*>(address), sizeof(T));
@@ -56,9 +54,7 @@ WEFT_HOST_DEVICE inline T LoadGlobal(uint64_t address) {
 template <typename T>
 WEFT_HOST_DEVICE inline void StoreGlobal(uint64_t address, const T& value) {
 #ifdef __CUDA_ARCH__
-  T* const pointer = reinterpret_cast<T*>(address);
-  __builtin_assume(__isGlobal(pointer));
-  *pointer = value;
+  *static_cast<T*>(__cvta_global_to_generic(address)) = value;
 #else
   std::memcpy(reinterpret_cast<void*>(address), &value, sizeof(T));
 #endif

@@ -11,7 +11,10 @@
 #include "cuda/kernels/attention/arguments.h"
 #include "cuda/kernels/attention/attention.h"
 #include "cuda/kernels/element_type.h"
+#include "cuda/kernels/gather_rows/gather_rows.h"
+#include "cuda/kernels/quantize/quantize.h"
 #include "cuda/kernels/reshape_and_cache/reshape_and_cache.h"
+#include "cuda/kernels/states/states.h"
 #include "cuda/runtime/cuda_queue.h"
 #include "cuda/runtime/device.h"
 #include "cuda/runtime/prepared_attention.h"
@@ -72,7 +75,9 @@ absl::StatusOr<std::shared_ptr<Backend>> CudaBackend::Create(const DeviceInfo& i
   ScopedDevice current(info.id.ordinal);
   RETURN_IF_ERROR(current.status());
   std::shared_ptr<CudaBackend> backend(new CudaBackend(info));
-  RETURN_IF_ERROR(ToStatus(LoadReshapeAndCache(), absl::StrCat("loading kernels on ", info.name)));
+  for (auto* load : {LoadReshapeAndCache, LoadGatherRows, LoadStates, LoadQuantizeFp8}) {
+    RETURN_IF_ERROR(ToStatus(load(), absl::StrCat("loading kernels on ", info.name)));
+  }
   RETURN_IF_ERROR(ToStatus(cudaDeviceGetAttribute(&backend->num_multiprocessors_,
                                                   cudaDevAttrMultiProcessorCount, info.id.ordinal),
                            "counting multiprocessors"));
