@@ -10,6 +10,8 @@
 #include "absl/time/clock.h"
 #include "core/device.h"
 #include "core/status_macros.h"
+#include "cuda/kernels/attention/arguments.h"
+#include "cuda/kernels/attention/attention.h"
 #include "cuda/kernels/gather_rows/arguments.h"
 #include "cuda/kernels/gather_rows/gather_rows.h"
 #include "cuda/kernels/quantize/arguments.h"
@@ -19,6 +21,7 @@
 #include "cuda/kernels/states/arguments.h"
 #include "cuda/kernels/states/states.h"
 #include "cuda/runtime/device.h"
+#include "cuda/runtime/prepared_attention.h"
 #include "cuda/runtime/status.h"
 
 namespace weft::cuda {
@@ -272,9 +275,15 @@ absl::Status CudaQueue::DoReshapeAndCache(const ReshapeAndCacheArgs& args) {
   return absl::OkStatus();
 }
 
-absl::Status CudaQueue::DoAttention(const AttentionArgs&) {
+absl::Status CudaQueue::DoAttention(const AttentionArgs& args) {
   RETURN_IF_ERROR(status_);
-  return absl::UnimplementedError("attention: not built yet on cuda");
+  ASSIGN_OR_RETURN(const AttentionWork work, MapAttention(args));
+  const auto& prepared = static_cast<const CudaPreparedAttention&>(*args.prepared);
+  commands_.push_back({OpKind::kAttention,
+                       [work, kernels = prepared.kernels()](cudaStream_t stream) {
+                         return LaunchAttention(kernels, work, stream);
+                       }});
+  return absl::OkStatus();
 }
 
 absl::Status CudaQueue::DoGatherRows(const GatherRowsArgs& args) {
