@@ -50,7 +50,7 @@ struct Quantize {
     float values[Vector::kCount];
     Vector::Widen(raw, values);
     DivideAll(quotient, values);
-    Vector::Store(type, to, values);
+    Vector::StoreFp8(type, to, values);
   }
 
   static __device__ __forceinline__ void Column(const ReshapeAndCacheParams& p,
