@@ -174,9 +174,13 @@ Tolerance ToleranceFor(DType dtype) {
   }
 }
 
-Tolerance ToleranceFor(DType dtype, DType intermediate) {
+Tolerance ToleranceFor(DType dtype, DType intermediate, double scale) {
   const Tolerance a = ToleranceFor(dtype);
+  if (intermediate == DType::kF32) return a;
   const Tolerance b = ToleranceFor(intermediate);
+  if (IsFp8(dtype)) {
+    return {a.relative_frobenius + b.relative_frobenius, a.atol + b.atol / scale, a.rtol + b.rtol};
+  }
   return {std::max(a.relative_frobenius, b.relative_frobenius), std::max(a.atol, b.atol),
           std::max(a.rtol, b.rtol)};
 }

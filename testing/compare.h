@@ -46,9 +46,10 @@ struct Tolerance {
 // answer must count as the stored numbers do: divided by the scale and cut at the largest of them.
 Tolerance ToleranceFor(DType dtype);
 
-// Of an output that was made from numbers of `intermediate` (PreparedAttention::weight_dtype): the
-// wider of the two.
-Tolerance ToleranceFor(DType dtype, DType intermediate);
+// Of an output that was made from numbers rounded to `intermediate` before
+// (PreparedAttention::weight_dtype): the wider of the two. An fp8 output, whose own tolerance is
+// half a step and no more, has both; what is stored is the number divided by `scale`.
+Tolerance ToleranceFor(DType dtype, DType intermediate, double scale = 1.0);
 
 // What a report says of the place of an error. Axis 0 of a tensor is the row, axis 1 the head.
 struct CompareContext {

@@ -79,6 +79,21 @@ TEST(CompareTest, RelativeFrobeniusBound) {
   EXPECT_NE(Judge(Tensor({0, 1e-30}), Tensor({0, 0}), {1e9, 1, 1}), "");
 }
 
+TEST(CompareTest, TolerancesOfWhatWasRoundedBefore) {
+  const Tolerance f32 = ToleranceFor(DType::kF32);
+  const Tolerance f16 = ToleranceFor(DType::kF16);
+  const Tolerance f8 = ToleranceFor(DType::kF8E4M3);
+  // f32 before the end says nothing more.
+  EXPECT_EQ(ToleranceFor(DType::kF16, DType::kF32).atol, f16.atol);
+  EXPECT_EQ(ToleranceFor(DType::kF8E4M3, DType::kF32).rtol, f8.rtol);
+  EXPECT_EQ(ToleranceFor(DType::kF32, DType::kF16).rtol, f16.rtol);
+  EXPECT_EQ(ToleranceFor(DType::kF32, DType::kF32).rtol, f32.rtol);
+  const Tolerance stored = ToleranceFor(DType::kF8E4M3, DType::kF16, 0.5);
+  EXPECT_EQ(stored.atol, f8.atol + 2 * f16.atol);
+  EXPECT_EQ(stored.rtol, f8.rtol + f16.rtol);
+  EXPECT_EQ(stored.relative_frobenius, f8.relative_frobenius + f16.relative_frobenius);
+}
+
 TEST(CompareTest, TolerancesOfTheDtypes) {
   for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const Tolerance tolerance = ToleranceFor(dtype);

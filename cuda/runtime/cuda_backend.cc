@@ -101,7 +101,7 @@ absl::StatusOr<std::shared_ptr<const PreparedAttention>> CudaBackend::Prepare(
   AttentionKernels kernels;
   RETURN_IF_ERROR(ToStatus(LoadAttentionKernels(ToElementType(spec.dtype),
                                                 ToElementType(layout.dtype()), spec.head_size,
-                                                &kernels),
+                                                spec.group_size(), &kernels),
                            absl::StrCat("loading the kernels of ", spec.ToString())));
   return std::make_shared<const CudaPreparedAttention>(spec, layout, device(), &allocations(),
                                                        kernels);

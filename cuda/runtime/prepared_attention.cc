@@ -14,8 +14,9 @@ PlanConfig ConfigFor(const AttentionSpec& spec, const AttentionKernels& kernels)
 }
 
 std::string Describe(const AttentionKernel& kernel) {
-  return absl::StrCat(kernel.threads, " threads and ", kernel.shared_bytes,
-                      " bytes of shared memory for ", kernel.rows, " rows");
+  return absl::StrCat(kernel.threads, " threads, ", kernel.shared_bytes,
+                      " bytes of shared memory (", kernel.stages, " stages) for ", kernel.rows,
+                      " rows");
 }
 
 }  // namespace
@@ -29,7 +30,6 @@ CudaPreparedAttention::CudaPreparedAttention(const AttentionSpec& spec, const Kv
 std::string CudaPreparedAttention::Explain() const {
   return absl::StrCat("cuda, ", kernels_.plain ? "f32 arithmetic" : "mma.sync", ": ",
                       spec().ToString(), "\n  prefill: ", Describe(kernels_.prefill),
-                      kernels_.plain ? "" : absl::StrCat(", ", kernels_.stages, " stages"),
                       "; tiles of ", plan_config().tile_tokens,
                       " query tokens\n  decode: ", Describe(kernels_.decode));
 }

@@ -222,7 +222,7 @@ absl::Status GoldenAttention::Judge(const AttentionAnswer& answer, std::string_v
 
   const Oracle oracle = RunOracle();
   RETURN_IF_ERROR(CheckReference(oracle, context));
-  const Tolerance tolerance = ToleranceFor(spec_.output_dtype());
+  const Tolerance tolerance = ToleranceFor(spec_.output_dtype(), answer.weights, spec_.out_scale);
   context.tensor = "out against the float64 reference";
   RETURN_IF_ERROR(CompareTensors(answer.out, Stored(reference_), tolerance, context));
   context.tensor = "lse against the float64 reference";

@@ -23,6 +23,7 @@ namespace weft::testing {
 struct AttentionAnswer {
   HostTensor out;
   HostTensor lse;
+  DType weights = DType::kF32;  // what the kernels rounded the softmax's weights to
 };
 
 class GoldenAttention {

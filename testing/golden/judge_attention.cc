@@ -22,12 +22,15 @@ struct DeviceCase {
   std::unique_ptr<Queue> queue;
   DeviceTensor query, key_cache, value_cache, key, value, out, lse;
   KvCacheView cache;
+  DType weights = DType::kF32;  // PreparedAttention::weight_dtype()
 };
 
 absl::StatusOr<DeviceCase> UploadCase(Backend& backend, const GoldenAttention& c) {
   DeviceCase d;
   ASSIGN_OR_RETURN(d.queue, backend.CreateQueue());
   const AttentionSpec& spec = c.spec();
+  ASSIGN_OR_RETURN(const auto prepared, backend.Prepare(spec, c.layout()));
+  d.weights = prepared->weight_dtype();
   const auto upload = [&](const SafeTensor& tensor, DType dtype) {
     return UploadTensor(backend, *d.queue, dtype, tensor.shape, tensor.data);
   };
@@ -52,6 +55,7 @@ absl::StatusOr<DeviceCase> UploadCase(Backend& backend, const GoldenAttention& c
 
 absl::StatusOr<AttentionAnswer> DownloadAnswer(const DeviceCase& d) {
   AttentionAnswer answer;
+  answer.weights = d.weights;
   ASSIGN_OR_RETURN(answer.out, DownloadTensor(*d.queue, d.out));
   ASSIGN_OR_RETURN(answer.lse, DownloadTensor(*d.queue, d.lse));
   return answer;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/kernels/attention/attention.h"
 
+#include <algorithm>
+
 #include "cuda/kernels/attention/config.h"
 #include "cuda/kernels/attention/instances.h"
 #include "cuda/kernels/attention/merge.cuh"
@@ -12,15 +14,16 @@ AttentionKernel MergeKernelFor(int64_t head_size) {
   AttentionKernel kernel;
   kernel.threads = kMergeThreads;
   kernel.rows = 1;
-  // States of whole vectors: rows of a multiple of 4 floats.
-  if (head_size % 4 != 0) {
-    kernel.function = reinterpret_cast<const void*>(&MergeKernel<1, 256>);
-  } else if (head_size <= 64) {
-    kernel.function = reinterpret_cast<const void*>(&MergeKernel<4, 16>);
-  } else if (head_size <= 128) {
-    kernel.function = reinterpret_cast<const void*>(&MergeKernel<4, 32>);
-  } else {
-    kernel.function = reinterpret_cast<const void*>(&MergeKernel<4, 64>);
+  switch (HeadBucket(head_size)) {
+    case 64:
+      kernel.function = reinterpret_cast<const void*>(&MergeKernel<64>);
+      break;
+    case 128:
+      kernel.function = reinterpret_cast<const void*>(&MergeKernel<128>);
+      break;
+    default:
+      kernel.function = reinterpret_cast<const void*>(&MergeKernel<256>);
+      break;
   }
   return kernel;
 }
@@ -55,6 +58,16 @@ constexpr Instance kPlainInstances[] = {
 #undef WEFT_ENTRY
 };
 
+cudaError_t Load(const AttentionKernel& kernel, int most) {
+  cudaFuncAttributes attributes;
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel.function);
+  if (error != cudaSuccess) return error;
+  if (kernel.shared_bytes > most - static_cast<int>(attributes.sharedSizeBytes))
+    return cudaErrorInvalidConfiguration;
+  return cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              kernel.shared_bytes);
+}
+
 bool IsFp8(ElementType type) { return type >= ElementType::kE4M3; }
 
 bool FindKernels(ElementType type, ElementType kv_type, int bucket, AttentionKernels* kernels) {
@@ -74,13 +87,13 @@ bool FindKernels(ElementType type, ElementType kv_type, int bucket, AttentionKer
   return false;
 }
 
-cudaError_t Load(const AttentionKernel& kernel, int most) {
-  if (kernel.shared_bytes > most) return cudaErrorInvalidConfiguration;
-  cudaFuncAttributes attributes;
-  const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel.function);
-  if (error != cudaSuccess || kernel.shared_bytes == 0) return error;
-  return cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              kernel.shared_bytes);
+// Takes as many stages as a block's shared memory of `most` bytes has room for.
+cudaError_t LoadPrefill(AttentionKernel& kernel, int most) {
+  while (kernel.shared_bytes > most && kernel.stages > 1) {
+    --kernel.stages;
+    kernel.shared_bytes -= kernel.stage_bytes;
+  }
+  return Load(kernel, most);
 }
 
 // `overtakes`: the kernel may start before the one before it is done, and waits for it itself.
@@ -102,6 +115,34 @@ cudaError_t Launch(const AttentionKernel& kernel, int64_t blocks, cudaStream_t s
   return cudaLaunchKernelExC(&config, kernel.function, pointers);
 }
 
+// As many warps to a block, in the end, as its shared memory has room for.
+cudaError_t LoadDecode(AttentionKernels& kernels, int64_t group_size, int most) {
+  AttentionKernel& kernel = kernels.decode;
+  if (kernels.plain) return Load(kernel, most);
+  const int parts = kernels.part_bytes * static_cast<int>(std::min<int64_t>(group_size, kernel.rows));
+  kernels.warp_bytes = kernel.shared_bytes;
+  kernels.max_warps = kMaxDecodeThreads / 32;
+  while (kernels.max_warps > 1 && parts + kernels.max_warps * kernels.warp_bytes > most - 1024)
+    kernels.max_warps /= 2;
+  kernels.part_bytes = parts;
+  AttentionKernel largest = kernel;
+  largest.shared_bytes = parts + kernels.max_warps * kernels.warp_bytes;
+  return Load(largest, most);
+}
+
+// Few warps to a granule make the best of the memory; more are done sooner, where there are too few
+// granules to keep the device busy.
+AttentionKernel DecodeFor(const AttentionKernels& kernels, int64_t blocks) {
+  AttentionKernel kernel = kernels.decode;
+  if (kernels.plain) return kernel;
+  int warps = std::min(kernels.min_warps, kernels.max_warps);
+  while (warps < kernels.max_warps && blocks * warps < int64_t{2} * kernels.multiprocessors)
+    warps *= 2;
+  kernel.threads = warps * 32;
+  kernel.shared_bytes = kernels.part_bytes + warps * kernels.warp_bytes;
+  return kernel;
+}
+
 uint32_t Chunks(int64_t rows, int rows_of_block) {
   return static_cast<uint32_t>((rows + rows_of_block - 1) / rows_of_block);
 }
@@ -109,7 +150,7 @@ uint32_t Chunks(int64_t rows, int rows_of_block) {
 }  // namespace
 
 cudaError_t LoadAttentionKernels(ElementType type, ElementType kv_type, int64_t head_size,
-                                 AttentionKernels* kernels) {
+                                 int64_t group_size, AttentionKernels* kernels) {
   if (head_size < kMinHeadSize || head_size > kMaxHeadSize ||
       !FindKernels(type, kv_type, HeadBucket(head_size), kernels)) {
     return cudaErrorInvalidValue;
@@ -121,20 +162,17 @@ cudaError_t LoadAttentionKernels(ElementType type, ElementType kv_type, int64_t 
   if (error == cudaSuccess)
     error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   if (error != cudaSuccess) return error;
-  if (kernels->stages == 2 && kernels->prefill.shared_bytes > most) {
-    kernels->stages = 1;
-    kernels->prefill.shared_bytes -= kernels->prefill_stage_bytes;
-  }
-  for (const AttentionKernel* kernel : {&kernels->decode, &kernels->prefill, &kernels->merge}) {
-    if (error = Load(*kernel, most); error != cudaSuccess) return error;
-  }
-  return cudaSuccess;
+  error = cudaDeviceGetAttribute(&kernels->multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  if (error == cudaSuccess) error = LoadPrefill(kernels->prefill, most);
+  if (error == cudaSuccess) error = LoadDecode(*kernels, group_size, most);
+  if (error == cudaSuccess) error = Load(kernels->merge, most);
+  return error;
 }
 
 cudaError_t LaunchAttention(const AttentionKernels& kernels, const AttentionWork& work,
                             cudaStream_t stream) {
   AttentionParams params = work.params;
-  params.stages = static_cast<uint32_t>(kernels.stages);
+  params.prefill_stages = static_cast<uint32_t>(kernels.prefill.stages);
   cudaError_t error = cudaSuccess;
   if (work.tiles > 0) {
     params.num_work = static_cast<uint32_t>(work.tiles);
@@ -148,11 +186,15 @@ cudaError_t LaunchAttention(const AttentionKernels& kernels, const AttentionWork
   params.num_work = static_cast<uint32_t>(work.splits);
   params.chunks = Chunks(params.group_size, kernels.decode.rows);
   const int64_t blocks = work.splits * params.num_kv_heads * params.chunks;
-  error = kernels.plain ? Launch(kernels.decode, blocks, stream, false, params, true)
-                        : Launch(kernels.decode, blocks, stream, false, params);
+  const AttentionKernel decode = DecodeFor(kernels, blocks);
+  error = kernels.plain ? Launch(decode, blocks, stream, false, params, true)
+                        : Launch(decode, blocks, stream, false, params);
   if (error != cudaSuccess) return error;
   params.num_work = static_cast<uint32_t>(work.decode_rows);
-  return Launch(kernels.merge, work.decode_rows * params.num_heads, stream, true, params);
+  const int64_t rows = work.decode_rows * params.num_heads;
+  const bool by_warps = work.splits <= work.decode_rows * kMergeByWarps;
+  return Launch(kernels.merge, by_warps ? (rows + kMergeWarps - 1) / kMergeWarps : rows, stream, true,
+                params, by_warps);
 }
 
 }  // namespace weft::cuda

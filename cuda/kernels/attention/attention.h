@@ -15,8 +15,11 @@ namespace weft::cuda {
 struct AttentionKernel {
   const void* function = nullptr;
   int threads = 0;
-  int shared_bytes = 0;
-  int rows = 0;  // query rows, or heads, of a block
+  int rows = 0;          // query rows, or heads, of a block
+  int shared_bytes = 0;  // dynamic
+  // Of its ring of tiles: fewer where the device has less shared memory.
+  int stages = 1;
+  int stage_bytes = 0;
 };
 
 // Up to three launches: granules of decode rows, prefill tiles, and the merge of the granules.
@@ -25,8 +28,12 @@ struct AttentionKernels {
   AttentionKernel prefill;
   AttentionKernel merge;
   bool plain = false;  // decode and prefill are PlainKernel
-  int stages = 1;      // AttentionParams::stages; 2, where the device has room for it
-  int prefill_stage_bytes = 0;
+  // Of a decode block: warps, the shared memory of each, and that of the parts' sums.
+  int min_warps = 1;
+  int max_warps = 1;
+  int warp_bytes = 0;
+  int part_bytes = 0;
+  int multiprocessors = 1;
 };
 
 // Which kernels a layer takes. `type` is that of the layer (f32, f16 or bf16), `kv_type` that of
@@ -34,7 +41,7 @@ struct AttentionKernels {
 // cudaErrorInvalidValue: no such kernels; cudaErrorInvalidConfiguration: the device has less shared
 // memory for a block than they need.
 cudaError_t LoadAttentionKernels(ElementType type, ElementType kv_type, int64_t head_size,
-                                 AttentionKernels* kernels);
+                                 int64_t group_size, AttentionKernels* kernels);
 
 // Puts the launches on `stream`. Does not wait; allocates nothing.
 cudaError_t LaunchAttention(const AttentionKernels& kernels, const AttentionWork& work,

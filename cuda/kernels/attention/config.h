@@ -42,22 +42,20 @@ struct PrefillShape {
   }
 };
 
-// A decode block: up to 16 query heads of one kv head, one granule of keys. Each warp takes every
-// kWarps-th run of 16 keys, through a ring of its own.
-template <int kDims>
+// A decode block: 1, 2 or 4 warps, up to 8 query heads of one kv head and one granule, each warp
+// kKeys keys at a time.
+inline constexpr int kMaxDecodeThreads = 128;
+template <int kDims, int kElementBytes>
 struct DecodeShape {
-  static constexpr int kKeys = 16;
-  static constexpr int kRows = 16;
-  static constexpr int kWarps = kDims > 128 ? 2 : 4;
-  static constexpr int kThreads = kWarps * 32;
-
-  static constexpr int StageBytes(int element_bytes) { return 2 * kKeys * kDims * element_bytes; }
-  // In a multiprocessor of 228 KiB that is room for two blocks; smaller tiles are more in number,
-  // since what is under way must cover the memory's latency.
-  static constexpr int Stages(int element_bytes) { return kDims * element_bytes <= 128 ? 6 : 3; }
-  static constexpr int SharedBytes(int element_bytes) {
-    return kWarps * Stages(element_bytes) * StageBytes(element_bytes);
-  }
+  static constexpr int kRows = 8;
+  static constexpr int kParts = 4;  // of a granule; a part of the result's bits
+  static constexpr int kRowBytes = kDims * kElementBytes;
+  static constexpr int kKeys = kRowBytes > 256 ? 16 : 32;
+  static constexpr int kStages = kRowBytes > 256 ? 3 : 2;
+  static constexpr int kRingBytes = kStages * 2 * kKeys * kRowBytes;  // of a warp
+  static constexpr int kPartBytes = kParts * kDims * 4;               // of a head
+  // Of a block, where there is work for all multiprocessors; measured on an H200.
+  static constexpr int kFewestWarps = 2;
 };
 
 // Kernels for f32: a warp holds kRowsOfWarp query rows.
@@ -69,7 +67,11 @@ constexpr int PlainSharedBytes(int dims) {
   return (kPlainRows * dims + kPlainKeys * (2 * dims + 1)) * 4;
 }
 
-inline constexpr int kMergeThreads = 256;
+// Granules of a row are merged by kMergeWarps sums, taken in turn.
+inline constexpr int kMergeWarps = 8;
+inline constexpr int kMergeThreads = kMergeWarps * 32;
+// Rows of so many granules, on average, are merged by a warp each; longer ones by a block.
+inline constexpr int kMergeByWarps = 20;
 
 // Every kernel of attention that is compiled, for each architecture: the type that is multiplied in,
 // kind of the cache, head bucket. Each row stands for a prefill and a decode kernel.

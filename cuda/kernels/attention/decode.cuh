@@ -1,204 +1,181 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One granule of one decode row, for up to 16 query heads of one kv head: its state (largest logit,
-// sum of weights, weighted sum of values) goes to the workspace, for merge.cu.
+// One granule of one decode row, for up to 8 query heads of one kv head: its state (largest logit,
+// sum of weights, weighted sum of values) goes to the workspace, for merge.cuh.
 //
-// Grid: splits x kv heads x chunks (of 16 query heads, where a group has more), heads faster than
+// The products are taken the other way round than in a prefill: keys times queries, and values
+// times weights, so that the 8 heads stand where mma.sync has 8 columns and not where it has 16
+// rows. That halves the work on tensor cores, which at 4 heads is mostly padding, and the registers.
+//
+// Grid: splits x kv heads x chunks (of 8 query heads, where a group has more), heads faster than
 // splits, so that blocks that read the same pages run together.
-// Block: DecodeShape. Each warp walks its own runs of 16 keys through its own ring of tiles in
-// shared memory, so that nothing but the end needs a barrier. Fragments have 16 rows, and a group
-// of 4 heads fills 4: memory is what bounds a decode, the products have time to spare.
+// Block: 1, 2 or 4 warps, as the launch has it. A granule is cut into kParts parts of adjacent keys,
+// whose states are merged in the end; the warps share them out. So few warps to a granule, which
+// keep out of each other's way, serve a large batch, many a small one, and the bits are the same.
+// Each warp takes kKeys keys at a time through a ring of tiles of its own in shared memory; nothing
+// but the end needs a barrier. Shared memory: the rings, and the parts' sums.
 // Bytes: the granule's keys and values once, the queries once; head_size + 2 floats for each head.
-// Loop: before run i, copies of runs i .. i + kStages - 2 have been started and that of i has
-// arrived; the block id for run i + kStages - 1 is in a register.
+// Loop: before run t, the copies of the kStages - 1 runs from t on have been started; the block ids
+// for the one after them are in registers.
 #ifndef WEFT_CUDA_KERNELS_ATTENTION_DECODE_CUH_
 #define WEFT_CUDA_KERNELS_ATTENTION_DECODE_CUH_
 
 #include <cstdint>
+#include <type_traits>
 
 #include "core/plan_tables.h"
 #include "cuda/kernels/attention/config.h"
 #include "cuda/kernels/attention/logits.cuh"
 #include "cuda/kernels/attention/operand.cuh"
 #include "cuda/kernels/attention/output.cuh"
-#include "cuda/kernels/attention/pages.cuh"
 #include "cuda/kernels/attention/params.h"
+#include "cuda/kernels/attention/partial.cuh"
 #include "cuda/kernels/attention/ptx.cuh"
+#include "cuda/kernels/attention/tiles.cuh"
 
 namespace weft::cuda {
 
-// Where the state of (partial, head) stands.
-__device__ inline float* PartialSum(const AttentionParams& p, int64_t partial, int head) {
-  return reinterpret_cast<float*>(p.partial_sums) +
-         (partial * p.num_heads + head) * int64_t{p.head_size};
-}
-// Its largest logit and its sum of weights; a multiple of 4 bytes, not of 8, where sums before it
-// are odd in number.
-__device__ inline float* PartialStats(const AttentionParams& p, int64_t partial, int head) {
-  return reinterpret_cast<float*>(p.partial_stats) + (partial * p.num_heads + head) * 2;
-}
-__device__ inline void StoreStats(const AttentionParams& p, int64_t partial, int head, float max,
-                                  float sum) {
-  float* stats = PartialStats(p, partial, head);
-  stats[0] = max;
-  stats[1] = sum;
-}
-
-// A granule of a decode row, as a block of threads finds it.
-struct DecodeWork {
-  int row;
-  int position;
-  int first_block;
-  int partial;
-  int begin;  // keys that the row sees of the granule
-  int end;
-  int first_key;  // of the granule
-  int kv_head;
-  int first_head;  // query heads of this block
-  int num_heads;
-};
-
-// False: nothing to do (an entry that only fills up a table).
-__device__ inline bool FindDecodeWork(const AttentionParams& p, int heads_of_block,
-                                      DecodeWork& work) {
-  const uint32_t heads_and_chunks = p.num_kv_heads * p.chunks;
-  const uint32_t index = blockIdx.x / heads_and_chunks;
-  const uint32_t rest = blockIdx.x - index * heads_and_chunks;
-  const uint32_t chunk = rest / p.num_kv_heads;
-  work.kv_head = static_cast<int>(rest - chunk * p.num_kv_heads);
-  const int in_group = static_cast<int>(chunk) * heads_of_block;
-  work.first_head = work.kv_head * static_cast<int>(p.group_size) + in_group;
-  work.num_heads = min(static_cast<int>(p.group_size) - in_group, heads_of_block);
-  const int2 split = __ldg(reinterpret_cast<const int2*>(p.decode_splits) + index);
-  if (split.x < 0) return false;
-  const int4* decode_row = reinterpret_cast<const int4*>(p.decode_rows) + 2 * int64_t{split.x};
-  const int4 row = __ldg(decode_row);
-  const int4 keys = __ldg(decode_row + 1);
-  work.row = row.x;
-  work.position = row.y;
-  work.first_block = row.z;
-  work.partial = row.w + split.y - keys.y;
-  const VisibleKeys seen = VisibleKeys::Of(p, row.y, keys.x);
-  work.first_key = split.y * static_cast<int>(kGranule);
-  work.begin = max(seen.first, work.first_key);
-  work.end =
-      min(seen.first + static_cast<int>(seen.count), work.first_key + static_cast<int>(kGranule));
-  return true;
-}
-
 template <typename T, KvKind kKind, int kDims>
 class Decode {
-  using Shape = DecodeShape<kDims>;
   using Op = Operands<T, kKind, kDims>;
+  using Shape = DecodeShape<kDims, Op::kElementBytes>;
   static constexpr int kKeys = Shape::kKeys;
-  static constexpr int kStages = Shape::Stages(Op::kElementBytes);
-  static constexpr int kTileBytes = kKeys * Op::kRowBytes;
-  static constexpr int kWarpBytes = kStages * 2 * kTileBytes;
+  static constexpr int kHeads = Shape::kRows;
+  static constexpr int kParts = Shape::kParts;
+  static constexpr int kRunsOfPart = static_cast<int>(kGranule) / kParts / kKeys;
+  static constexpr int kStages = Shape::kStages;
+  static constexpr int kSideBytes = kKeys * Op::kRowBytes;
+  static_assert(kStages * 2 * kSideBytes == Shape::kRingBytes);
   static constexpr int kRowsAtOnce = 32 / Op::kPieces;
-  static_assert(kWarpBytes >= Shape::kRows * kDims * 4, "holds the warp's sums in the end");
 
  public:
-  __device__ Decode(const AttentionParams& params, uint8_t* shared)
-      : p(params), shared_(shared), lane_(threadIdx.x & 31), warp_(threadIdx.x / 32) {}
+  // What the parts leave for the merge, beside their sums. A part without keys: -infinity.
+  struct Shared {
+    float max[kParts][kHeads];  // in units of the products
+    float sum[kParts][kHeads];
+    float units[kHeads];
+  };
+
+  __device__ Decode(const AttentionParams& params, uint8_t* dynamic, Shared& shared)
+      : p(params),
+        shared_(shared),
+        lane_(threadIdx.x & 31),
+        warp_(static_cast<int>(threadIdx.x) / 32),
+        warps_(static_cast<int>(blockDim.x) / 32),
+        ring_(SharedAddress(dynamic) + warp_ * Shape::kRingBytes),
+        part_sums_(reinterpret_cast<float*>(dynamic + warps_ * Shape::kRingBytes)) {}
 
   __device__ void Run() {
-    if (!FindDecodeWork(p, Shape::kRows, work_)) return;
-    ring_ = SharedAddress(shared_) + warp_ * kWarpBytes;
-    const int piece = lane_ % Op::kPieces;
-    key_piece_ = MakeRowPiece<Op::kElementBytes>(p.key, p.head_size, piece);
-    value_piece_ = MakeRowPiece<Op::kElementBytes>(p.value, p.head_size, piece);
-    scale_ = LogitScale::Of(p, work_.kv_head);
-    softmax_.Start();
-#pragma unroll
-    for (int d = 0; d < kDims / 8; ++d) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) out_[0][d][e] = 0.0f;
-    }
+    place_ = FindDecodePlace(p, Shape::kRows);
+    work_ = FindDecodeWork(p, place_.split);
+    if (work_.keys.begin >= work_.keys.end) return;
+    scale_ = LogitScale::Of(p, place_.kv_head);
+    for (int i = threadIdx.x; i < kParts * kHeads; i += blockDim.x)
+      shared_.max[i / kHeads][i % kHeads] = MinusInfinity();
+    __syncthreads();
     Walk();
-    Merge();
+    __syncthreads();
+    MergeParts();
   }
 
  private:
-  // Runs of 16 keys, counted from the granule's first; this warp's are those of its own remainder.
+  __device__ int PartOf(int run) const { return run / kRunsOfPart % kParts; }
+  // The run after `run` that is this warp's.
+  __device__ int NextRun(int run) const {
+    const int next = run + 1;
+    return next % kRunsOfPart != 0 ? next : next + (warps_ - 1) * kRunsOfPart;
+  }
+
   __device__ void Walk() {
-    const int first = (work_.begin - work_.first_key) / kKeys;
-    const int last = (work_.end - 1 - work_.first_key) / kKeys;
-    int run = first + (warp_ + Shape::kWarps - first % Shape::kWarps) % Shape::kWarps;
-    int32_t block = BlockIdOf(run);
+    const int first = work_.keys.begin / kKeys;
+    const int last = (work_.keys.end - 1) / kKeys;
+    int run = work_.keys.begin / static_cast<int>(kGranule) * kParts * kRunsOfPart +
+              warp_ * kRunsOfPart;
+    while (run < first) run = NextRun(run);
     int ahead = run;  // the next run to be copied, of which `block` is known
+    int32_t block = BlockIdOf(ahead);
 #pragma unroll
     for (int i = 0; i < kStages - 1; ++i) {
       if (ahead <= last) StartCopies(ahead, block, i);
       CommitCopies();
-      ahead += Shape::kWarps;
+      ahead = NextRun(ahead);
       block = BlockIdOf(ahead);
     }
     LoadQueries();
+    StartState();
     int stage = 0;
-    for (; run <= last; run += Shape::kWarps) {
+    while (run <= last) {
       AwaitCopies<kStages - 2>();
       __syncwarp();
       // Into the stage that the step before has read.
       if (ahead <= last) StartCopies(ahead, block, stage == 0 ? kStages - 1 : stage - 1);
       CommitCopies();
-      ahead += Shape::kWarps;
+      ahead = NextRun(ahead);
       block = BlockIdOf(ahead);
-      Step(run, stage);
+      Step(run * kKeys, ring_ + stage * 2 * kSideBytes);
       stage = stage + 1 == kStages ? 0 : stage + 1;
+      const int next = NextRun(run);
+      if (next != run + 1 || next % kRunsOfPart == 0 || next > last) {
+        LeavePart(PartOf(run));
+        StartState();
+      }
+      run = next;
     }
     AwaitCopies<0>();
   }
 
-  __device__ int KeyOf(int run) const { return work_.first_key + run * kKeys + (lane_ & 15); }
-
-  // The block id of key lane % 16 of a run.
+  // Lane l looks after key l % kKeys of a run.
   __device__ int32_t BlockIdOf(int run) const {
-    const int key = KeyOf(run);
-    return key >= work_.begin && key < work_.end ? LoadBlockId(p, work_.first_block, key) : -1;
+    return FindBlockId(p, work_.keys, run * kKeys + lane_ % kKeys);
   }
 
   __device__ void StartCopies(int run, int32_t block, int stage) const {
-    const TokenAddress own = block < 0 ? TokenAddress{0, 0} : Locate(p, block, KeyOf(run),
-                                                                    work_.kv_head);
-    const uint32_t keys = ring_ + stage * 2 * kTileBytes;
-    const uint32_t values = keys + kTileBytes;
+    const TokenAddress own =
+        FindAddress(p, block, run * kKeys + lane_ % kKeys, place_.kv_head);
+    const uint32_t keys = ring_ + stage * 2 * kSideBytes;
     const int piece = lane_ % Op::kPieces;
+    const int first = lane_ / Op::kPieces;
+    const uint64_t policy = ReadOncePolicy();
     if (p.key.in_pieces && p.value.in_pieces) {
+      const RowPiece of_key = MakeRowPiece<Op::kElementBytes>(p.key, p.head_size, piece);
+      const RowPiece of_value = MakeRowPiece<Op::kElementBytes>(p.value, p.head_size, piece);
 #pragma unroll
       for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
-        const int row = i * kRowsAtOnce + lane_ / Op::kPieces;
+        const int row = i * kRowsAtOnce + first;
         const uint64_t key = __shfl_sync(~0u, own.key, row);
         const uint64_t value = __shfl_sync(~0u, own.value, row);
-        const uint32_t to = PieceOffset<Op::kPieces>(row, piece);
-        CopyAsync(keys + to, key + key_piece_.offset, key == 0 ? 0 : key_piece_.bytes);
-        CopyAsync(values + to, value + value_piece_.offset, key == 0 ? 0 : value_piece_.bytes);
+        const uint32_t to = keys + PieceOffset<Op::kPieces>(row, piece);
+        CopyAsync(to, key + of_key.offset, key == 0 ? 0 : of_key.bytes, policy);
+        CopyAsync(to + kSideBytes, value + of_value.offset, key == 0 ? 0 : of_value.bytes, policy);
       }
       return;
     }
 #pragma unroll 1
     for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
-      const int row = i * kRowsAtOnce + lane_ / Op::kPieces;
+      const int row = i * kRowsAtOnce + first;
       const uint64_t key = __shfl_sync(~0u, own.key, row);
       const uint64_t value = __shfl_sync(~0u, own.value, row);
-      const uint32_t to = PieceOffset<Op::kPieces>(row, piece);
-      GatherPiece<Op::kElementBytes>(keys + to, key, p.key, p.head_size, piece);
-      GatherPiece<Op::kElementBytes>(values + to, value, p.value, p.head_size, piece);
+      const uint32_t to = keys + PieceOffset<Op::kPieces>(row, piece);
+      GatherPiece<Op::kElementBytes>(to, key, p.key, p.head_size, piece);
+      GatherPiece<Op::kElementBytes>(to + kSideBytes, value, p.value, p.head_size, piece);
     }
   }
 
-  // Fragments of the queries, in registers for the whole walk. Rows that are not there are 0.
+  // Fragments of the queries as right operand, in registers: of step k, head lane / 4, dimensions
+  // 2 * (lane % 4) and the next, and those 8 further. Heads that are not there are 0.
   __device__ void LoadQueries() {
     const uint32_t bytes = ElementBytes(p.query_type);
     const bool wide = std::is_same_v<T, __nv_bfloat16> || p.query_type == ElementType::kBF16;
+    const int head = lane_ / 4;
+    const uint64_t row = RowAddress(p.query, work_.row, place_.first_head + head);
 #pragma unroll
     for (int k = 0; k < kDims / 16; ++k) {
 #pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        const int head = lane_ / 4 + (r & 1) * 8;
-        const uint32_t dim = DimAt(k * 16 + (r >> 1) * 8 + (lane_ & 3) * 2);
+      for (int r = 0; r < 2; ++r) {
+        const uint32_t dim = DimAt(k * 16 + r * 8 + (lane_ & 3) * 2);
         query_[k][r] = 0;
-        if (head >= work_.num_heads || dim >= p.head_size) continue;
-        const uint64_t at = RowAddress(p.query, work_.row, work_.first_head + head) + dim * bytes;
+        if (head >= place_.num_heads || dim >= p.head_size) continue;
+        const uint64_t at = row + dim * bytes;
         if (p.query_in_pieces && bytes == 2) {
           query_[k][r] = __ldg(reinterpret_cast<const uint32_t*>(at));
           continue;
@@ -208,27 +185,32 @@ class Decode {
         query_[k][r] = wide ? PackPair<__nv_bfloat16>(low, high) : PackPair<__half>(low, high);
       }
     }
-    factors_[0] = factors_[1] = scale_.factor;
     if (kKind != KvKind::kSame && p.query_type == ElementType::kBF16) MakeHalves();
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      const int column = (lane_ & 3) * 2 + c;
+      // Lane 4 * column holds that head's query.
+      row_scales_[c] = __shfl_sync(~0u, row_scale_, column * 4);
+      factors_[c] = scale_.factor * Unit(row_scales_[c]);
+    }
+    if (warp_ == 0 && lane_ % 4 == 0) shared_.units[lane_ / 4] = Unit(row_scale_);
   }
 
-  // Queries of bfloat16 become halves times a power of two.
+  // What is left of a query's scale in its logits: shaped ones have been multiplied with it.
+  __device__ float Unit(float row_scale) const { return scale_.shaped ? 1.0f : row_scale; }
+
+  // A query of bfloat16 becomes halves times a power of two.
   __device__ void MakeHalves() {
+    float size = 0.0f;
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      float size = 0.0f;
+    for (int k = 0; k < kDims / 16; ++k)
+      size = fmaxf(size, fmaxf(PairSize(query_[k][0]), PairSize(query_[k][1])));
+    row_scale_ = RowScale(QuadMax(size));
+    const float inverse = 1.0f / row_scale_;
 #pragma unroll
-      for (int k = 0; k < kDims / 16; ++k)
-        size = fmaxf(size, fmaxf(PairSize(query_[k][r]), PairSize(query_[k][r + 2])));
-      const float scale = RowScale(QuadMax(size));
-      const float inverse = 1.0f / scale;
-#pragma unroll
-      for (int k = 0; k < kDims / 16; ++k) {
-        query_[k][r] = HalvesOfPair(query_[k][r], inverse);
-        query_[k][r + 2] = HalvesOfPair(query_[k][r + 2], inverse);
-      }
-      row_scales_[r] = scale;
-      if (!scale_.shaped) factors_[r] *= scale;
+    for (int k = 0; k < kDims / 16; ++k) {
+      query_[k][0] = HalvesOfPair(query_[k][0], inverse);
+      query_[k][1] = HalvesOfPair(query_[k][1], inverse);
     }
   }
 
@@ -239,139 +221,216 @@ class Decode {
     return (position & ~15) + ((within & 7) >> 1) * 4 + (within >> 3) * 2;
   }
 
-  __device__ void Step(int run, int stage) {
-    const uint32_t keys = ring_ + stage * 2 * kTileBytes;
-    float s[1][2][4] = {};
+  __device__ void StartState() {
 #pragma unroll
-    for (int load = 0; load < Op::kKeyLoads; ++load) {
-      uint32_t b[Op::kSteps][2][2];
-      Op::LoadKeys(keys + Op::KeyLane(), 0, load, b);
-#pragma unroll
-      for (int step = 0; step < Op::kSteps; ++step) {
-        const auto& a = query_[load * Op::kSteps + step];
-        MultiplyAdd<T>(s[0][0], a, b[step][0][0], b[step][0][1]);
-        MultiplyAdd<T>(s[0][1], a, b[step][1][0], b[step][1][1]);
-      }
+    for (int c = 0; c < 2; ++c) {
+      max_[c] = MinusInfinity();
+      sum_[c] = 0.0f;
     }
-    const int first_key = work_.first_key + run * kKeys;
-    const int base = first_key + (lane_ & 3) * 2;
-    if (scale_.shaped) ShapeLogits(base, s);
-    if (first_key < work_.begin || first_key + kKeys > work_.end) {
 #pragma unroll
-      for (int k = 0; k < 2; ++k) {
+    for (int d = 0; d < kDims / 16; ++d) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) out_[d][e] = 0.0f;
+    }
+  }
+
+  // Takes in the run of keys from `first_key` on. A lane holds logits of keys lane / 4 and that + 8
+  // of each 16, for heads 2 * (lane % 4) and the next: s[m][2 * (key half) + column].
+  __device__ void Step(int first_key, uint32_t keys) {
+    float s[kKeys / 16][4];
+    Products(keys, s);
+    const int base = first_key + lane_ / 4;
+    if (scale_.shaped) ShapeLogits(base - work_.position, s);
+    if (first_key < work_.keys.begin || first_key + kKeys > work_.keys.end) {
+#pragma unroll
+      for (int m = 0; m < kKeys / 16; ++m) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const int key = base + k * 8 + (e & 1);
-          if (key < work_.begin || key >= work_.end) s[0][k][e] = MinusInfinity();
+          const int key = base + m * 16 + (e >> 1) * 8;
+          if (key < work_.keys.begin || key >= work_.keys.end) s[m][e] = MinusInfinity();
         }
       }
     }
     float rescale[2];
-    const bool changed = softmax_.Update(s, factors_, rescale);
-    if (__any_sync(~0u, changed)) {
 #pragma unroll
-      for (int d = 0; d < kDims / 8; ++d) {
+    for (int c = 0; c < 2; ++c) Weigh(c, s, rescale[c]);
+    if (__any_sync(~0u, rescale[0] != 1.0f || rescale[1] != 1.0f)) {
 #pragma unroll
-        for (int e = 0; e < 4; ++e) out_[0][d][e] *= rescale[e >> 1];
+      for (int d = 0; d < kDims / 16; ++d) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) out_[d][e] *= rescale[e & 1];
       }
     }
-    uint32_t a[4];
-    WeightFragment<T>(s, 0, 0, a);
-#pragma unroll
-    for (int load = 0; load < Op::kValueLoads; ++load) {
-      uint32_t b[Op::kValueTiles][2];
-      Op::LoadValues(keys + kTileBytes + Op::ValueLane(), 0, load, b);
-#pragma unroll
-      for (int i = 0; i < Op::kValueTiles; ++i)
-        MultiplyAdd<T>(out_[0][load * Op::kValueTiles + i], a, b[i][0], b[i][1]);
-    }
+    AddValues(keys + kSideBytes, s);
   }
 
-  __device__ void ShapeLogits(int base, float (&s)[1][2][4]) const {
+  __device__ void Products(uint32_t keys, float (&s)[kKeys / 16][4]) const {
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int head = min(lane_ / 4 + r * 8, work_.num_heads - 1);
-      const float slope = LoadOptional(p.alibi_slopes, work_.first_head + head, 0.0f);
+    for (int m = 0; m < kKeys / 16; ++m) {
 #pragma unroll
-      for (int k = 0; k < 2; ++k) {
+      for (int e = 0; e < 4; ++e) s[m][e] = 0.0f;
+    }
+    keys += Op::LeftKeyLane();
 #pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          float& logit = s[0][k][r * 2 + e];
-          logit = scale_.Shape(p, logit * row_scales_[r], slope,
-                               static_cast<float>(base + k * 8 + e - work_.position));
+    for (int load = 0; load < Op::kKeyLoads; ++load) {
+#pragma unroll
+      for (int m = 0; m < kKeys / 16; ++m) {
+        uint32_t a[Op::kSteps][4];
+        Op::LoadLeftKeys(keys, m * 16, load, a);
+#pragma unroll
+        for (int step = 0; step < Op::kSteps; ++step) {
+          const auto& b = query_[load * Op::kSteps + step];
+          MultiplyAdd<T>(s[m], a[step], b[0], b[1]);
         }
       }
     }
   }
 
-  // The warps' states, merged in their order, to the workspace.
-  __device__ void Merge() {
-    __shared__ float2 stats[Shape::kWarps][Shape::kRows];
-    // A warp's sums take the place of its ring, which no other warp reads.
-    auto* sums = reinterpret_cast<float*>(shared_);
-    constexpr int kWarpFloats = kWarpBytes / 4;
-    __syncwarp();
+  // Logits of column c become weights. Lanes that hold the same heads differ in bits 2 to 4.
+  __device__ void Weigh(int c, float (&s)[kKeys / 16][4], float& rescale) {
+    float largest = fmaxf(s[0][c], s[0][2 + c]);
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int head = lane_ / 4 + r * 8;
-      const float sum = QuadSum(softmax_.sum[r]);
-      if (head >= work_.num_heads) continue;
-      if ((lane_ & 3) == 0)
-        stats[warp_][head] = make_float2(softmax_.Origin(r, factors_[r]), sum);
-      float* row = sums + warp_ * kWarpFloats + head * kDims;
+    for (int m = 1; m < kKeys / 16; ++m) largest = fmaxf(largest, fmaxf(s[m][c], s[m][2 + c]));
 #pragma unroll
-      for (int q = 0; q < kDims / 16; ++q) {
+    for (int lane = 4; lane < 32; lane *= 2)
+      largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, lane));
+    const float now = fmaxf(max_[c], largest);
+    const float origin = now == MinusInfinity() ? 0.0f : now * factors_[c];
+    rescale = now == max_[c] ? 1.0f : Exp2(fmaf(max_[c], factors_[c], -origin));
+    max_[c] = now;
+    float total = 0.0f;
 #pragma unroll
-        for (int i = 0; i < 2; ++i)
-          *reinterpret_cast<float2*>(row + Op::ValueDim(q, i)) =
-              Op::ValuePair(out_[0][2 * q], out_[0][2 * q + 1], i, r);
+    for (int m = 0; m < kKeys / 16; ++m) {
+      s[m][c] = Exp2(fmaf(s[m][c], factors_[c], -origin));
+      s[m][2 + c] = Exp2(fmaf(s[m][2 + c], factors_[c], -origin));
+      total += s[m][c] + s[m][2 + c];
+    }
+    sum_[c] = fmaf(sum_[c], rescale, total);
+  }
+
+  __device__ void AddValues(uint32_t values, const float (&s)[kKeys / 16][4]) {
+    values += Op::LeftValueLane();
+#pragma unroll
+    for (int m = 0; m < kKeys / 16; ++m) {
+      // Keys are rows of the logits, and the inner dimension here.
+      const uint32_t b0 = Transpose(PackPair<T>(s[m][0], s[m][1]));
+      const uint32_t b1 = Transpose(PackPair<T>(s[m][2], s[m][3]));
+#pragma unroll
+      for (int load = 0; load < Op::kValueLoads; ++load) {
+        uint32_t a[Op::kSteps][4];
+        Op::LoadLeftValues(values, m * 16, load, a);
+#pragma unroll
+        for (int i = 0; i < Op::kSteps; ++i)
+          MultiplyAdd<T>(out_[load * Op::kSteps + i], a[i], b0, b1);
       }
     }
-    __syncthreads();
-    const int dims = static_cast<int>(p.head_size);
-    for (int i = threadIdx.x; i < work_.num_heads * kDims; i += Shape::kThreads) {
-      const int head = i / kDims;
-      const int dim = i % kDims;
-      if (dim >= dims) continue;
-      float max = stats[0][head].x;
+  }
+
+  __device__ void ShapeLogits(int distance, float (&s)[kKeys / 16][4]) const {
 #pragma unroll
-      for (int w = 1; w < Shape::kWarps; ++w) max = fmaxf(max, stats[w][head].x);
-      const float origin = max == MinusInfinity() ? 0.0f : max;
-      float total = 0.0f;
-      float weighted = 0.0f;
+    for (int c = 0; c < 2; ++c) {
+      const int head = min((lane_ & 3) * 2 + c, place_.num_heads - 1);
+      const float slope = LoadOptional(p.alibi_slopes, place_.first_head + head, 0.0f);
 #pragma unroll
-      for (int w = 0; w < Shape::kWarps; ++w) {
-        // Of a warp that saw nothing: 0.
-        const float factor = Exp2(stats[w][head].x - origin);
-        total = fmaf(factor, stats[w][head].y, total);
-        weighted = fmaf(factor, sums[w * kWarpFloats + head * kDims + dim], weighted);
+      for (int m = 0; m < kKeys / 16; ++m) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          float& logit = s[m][h * 2 + c];
+          logit = scale_.Shape(p, logit * row_scales_[c], slope,
+                               static_cast<float>(distance + m * 16 + h * 8));
+        }
       }
-      PartialSum(p, work_.partial, work_.first_head + head)[dim] = weighted;
-      if (dim == 0) StoreStats(p, work_.partial, work_.first_head + head, max, total);
+    }
+  }
+
+  __device__ float* PartSums(int part, int column) const {
+    return part_sums_ + (part * min(static_cast<int>(p.group_size), kHeads) + column) * kDims;
+  }
+
+  __device__ void LeavePart(int part) const {
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      const int column = (lane_ & 3) * 2 + c;
+      float sum = sum_[c];
+#pragma unroll
+      for (int lane = 4; lane < 32; lane *= 2) sum += __shfl_xor_sync(~0u, sum, lane);
+      if (column >= place_.num_heads) continue;
+      if (lane_ < 4) {
+        shared_.max[part][column] = max_[c];
+        shared_.sum[part][column] = sum;
+      }
+      float* sums = PartSums(part, column);
+#pragma unroll
+      for (int d = 0; d < kDims / 16; ++d) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) sums[Op::LeftValueDim(d, h)] = out_[d][h * 2 + c];
+      }
+    }
+  }
+
+  // The parts' states, in their order, to the workspace.
+  __device__ void MergeParts() const {
+    for (int column = warp_; column < place_.num_heads; column += warps_) {
+      const float unit = shared_.units[column];
+      const float factor = scale_.factor * unit;
+      float max = shared_.max[0][column];
+#pragma unroll
+      for (int q = 1; q < kParts; ++q) max = fmaxf(max, shared_.max[q][column]);
+      const float origin = max == MinusInfinity() ? 0.0f : max * factor;
+      float weights[kParts];
+      float total = 0.0f;
+#pragma unroll
+      for (int q = 0; q < kParts; ++q) {
+        const float of_part = shared_.max[q][column];
+        weights[q] = Exp2(fmaf(of_part, factor, -origin));
+        // What a part without keys left is not there.
+        if (of_part != MinusInfinity()) total = fmaf(weights[q], shared_.sum[q][column], total);
+      }
+      const int head = place_.first_head + column;
+      float* to = PartialSum(p, work_.partial, head);
+      for (int dim = lane_; dim < static_cast<int>(p.head_size); dim += 32) {
+        float weighted = 0.0f;
+#pragma unroll
+        for (int q = 0; q < kParts; ++q) {
+          if (shared_.max[q][column] != MinusInfinity())
+            weighted = fmaf(weights[q], PartSums(q, column)[dim], weighted);
+        }
+        to[dim] = weighted;
+      }
+      if (lane_ == 0) StoreStats(p, work_.partial, head, scale_.Natural(max, unit), total);
     }
   }
 
   const AttentionParams& p;
-  uint8_t* shared_;
+  Shared& shared_;
   int lane_;
   int warp_;
-  DecodeWork work_;
+  int warps_;
   uint32_t ring_;
-  RowPiece key_piece_;
-  RowPiece value_piece_;
+  float* part_sums_;
+  DecodePlace place_;
+  DecodeWork work_;
   LogitScale scale_;
-  float row_scales_[2] = {1.0f, 1.0f};
+  uint32_t query_[kDims / 16][2];
+  float row_scale_ = 1.0f;  // what the query of head lane / 4 was divided by
+  // Of heads 2 * (lane % 4) and the next:
+  float row_scales_[2];
   float factors_[2];
-  RunningSoftmax<1> softmax_;
-  uint32_t query_[kDims / 16][4];
-  float out_[1][kDims / 8][4];
+  float max_[2];  // in units of the products
+  float sum_[2];  // of this lane's keys
+  float out_[kDims / 16][4];
 };
 
 template <typename T, KvKind kKind, int kDims>
-__global__ void __launch_bounds__(DecodeShape<kDims>::kThreads)
+__global__ void __launch_bounds__(kMaxDecodeThreads, 1)
     DecodeKernel(const __grid_constant__ AttentionParams params) {
-  extern __shared__ __align__(1024) uint8_t shared[];
-  Decode<T, kKind, kDims>(params, shared).Run();
+  extern __shared__ __align__(1024) uint8_t dynamic[];
+  __shared__ typename Decode<T, kKind, kDims>::Shared shared;
+#if __CUDA_ARCH__ >= 900
+  // The merge may take its place on the device; it waits for all of this grid.
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
+  Decode<T, kKind, kDims>(params, dynamic, shared).Run();
 }
 
 }  // namespace weft::cuda

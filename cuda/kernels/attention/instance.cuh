@@ -18,18 +18,21 @@ template <typename T, KvKind kKind, int kDims>
 AttentionKernels TensorKernels() {
   constexpr int kBytes = Operands<T, kKind, kDims>::kElementBytes;
   using OfPrefill = PrefillShape<kDims>;
-  using OfDecode = DecodeShape<kDims>;
+  using OfDecode = DecodeShape<kDims, kBytes>;
   AttentionKernels kernels;
-  kernels.stages = 2;
   kernels.prefill.function = reinterpret_cast<const void*>(&PrefillKernel<T, kKind, kDims>);
   kernels.prefill.threads = OfPrefill::kThreads;
-  kernels.prefill.shared_bytes = OfPrefill::SharedBytes(kBytes, kernels.stages);
   kernels.prefill.rows = OfPrefill::kRows;
-  kernels.prefill_stage_bytes = OfPrefill::StageBytes(kBytes);
+  kernels.prefill.stages = 2;
+  kernels.prefill.stage_bytes = OfPrefill::StageBytes(kBytes);
+  kernels.prefill.shared_bytes = OfPrefill::SharedBytes(kBytes, kernels.prefill.stages);
   kernels.decode.function = reinterpret_cast<const void*>(&DecodeKernel<T, kKind, kDims>);
-  kernels.decode.threads = OfDecode::kThreads;
-  kernels.decode.shared_bytes = OfDecode::SharedBytes(kBytes);
+  kernels.decode.threads = kMaxDecodeThreads;
   kernels.decode.rows = OfDecode::kRows;
+  kernels.decode.stages = OfDecode::kStages;
+  kernels.decode.shared_bytes = OfDecode::kRingBytes;
+  kernels.part_bytes = OfDecode::kPartBytes;
+  kernels.min_warps = OfDecode::kFewestWarps;
   return kernels;
 }
 

@@ -46,33 +46,40 @@ __device__ inline float Tanh(float x) {
 inline constexpr float kLargeSoftcap = 64.0f;
 
 // How logits come from products: constant for a block of threads.
+//
+// Logits stay in units of the products (the natural logit is product * scale), so that what comes
+// after multiplies with one factor whether logits were shaped or not, and slopes of 0 change no bit.
 struct LogitScale {
-  float scale;   // natural logit = product * scale
-  float factor;  // what is left to be multiplied to come to units of log2: scale * log2(e); of
-                 // shaped logits, which Shape leaves in these units, 1
+  float scale;
+  float factor;  // scale * log2(e): to units of log2
+  float slope_unit;
   bool shaped;
 
   __device__ static LogitScale Of(const AttentionParams& p, int kv_head) {
     LogitScale s;
     s.scale = p.scale * LoadOptional(p.k_scales, kv_head, 1.0f);
+    s.factor = s.scale * kLog2E;
+    s.slope_unit = 1.0f / s.scale;
     s.shaped = p.softcap != 0.0f || p.alibi_slopes != 0;
-    s.factor = s.shaped ? 1.0f : s.scale * kLog2E;
     return s;
   }
 
-  // `distance` is the key's position less the row's. To units of log2.
+  // `distance` is the key's position less the row's.
   __device__ float Shape(const AttentionParams& p, float product, float slope,
                          float distance) const {
-    float logit = product * scale;
     if (p.softcap > kLargeSoftcap) {
-      logit = p.softcap * Tanh(logit * p.inverse_softcap);
+      product = p.softcap * slope_unit * Tanh(product * scale * p.inverse_softcap);
     } else if (p.softcap != 0.0f) {
       // tanh(x) = 1 - 2 / (e^2x + 1), good to 2^-22 or so: of a cap up to 64 that is nothing.
-      const float power = Exp2(logit * (p.inverse_softcap * (2.0f * kLog2E)));
-      logit = fmaf(-2.0f * p.softcap, Reciprocal(power + 1.0f), p.softcap);
+      const float cap = p.softcap * slope_unit;
+      const float power = Exp2(product * (factor * p.inverse_softcap * 2.0f));
+      product = fmaf(-2.0f * cap, Reciprocal(power + 1.0f), cap);
     }
-    return fmaf(slope, distance, logit) * kLog2E;
+    return fmaf(slope * slope_unit, distance, product);
   }
+
+  // A maximum as a natural logit; `row_scale` as below.
+  __device__ float Natural(float max, float row_scale) const { return max * (scale * row_scale); }
 };
 
 // Which keys a row sees: [first, first + count).
@@ -104,7 +111,7 @@ __device__ inline float QuadSum(float x) {
 template <int kRowTiles>
 struct RunningSoftmax {
   static constexpr int kRows = 2 * kRowTiles;
-  float max[kRows];  // in units of the products (or of log2, if shaped)
+  float max[kRows];  // in units of the products
   float sum[kRows];  // of the weights of this lane's keys; Finish adds the lanes up
 
   __device__ void Start() {
@@ -146,11 +153,6 @@ struct RunningSoftmax {
       sum[r] = fmaf(sum[r], rescale[r], total);
     }
     return changed;
-  }
-
-  // The maxima in units of log2, as weights were taken relative to them.
-  __device__ float Origin(int r, float factor) const {
-    return max[r] == MinusInfinity() ? max[r] : max[r] * factor;
   }
 };
 

@@ -138,6 +138,51 @@ struct Operands {
     }
   }
 
+  // The same as left operands, for decodes: rows are keys, or dimensions of values.
+  __device__ static uint32_t LeftKeyLane() {
+    const int lane = threadIdx.x & 31;
+    return PieceOffset<kPieces>((((lane >> 3) & 1) << 3) + (lane & 7), lane >> 4);
+  }
+  __device__ static void LoadLeftKeys(uint32_t lane, int key, int load, uint32_t (&a)[kSteps][4]) {
+    uint32_t r[4];
+    LoadMatrices(NextPieces(lane, load) + key * kRowBytes, r);
+    if constexpr (kKind == KvKind::kSame) {
+#pragma unroll
+      for (int m = 0; m < 4; ++m) a[0][m] = r[m];
+    } else {
+#pragma unroll
+      for (int m = 0; m < 4; ++m) {
+        a[m >> 1][m & 1] = WidenPair<kKind>(r[m]);
+        a[m >> 1][2 + (m & 1)] = WidenPair<kKind>(r[m] >> 16);
+      }
+    }
+  }
+  __device__ static uint32_t LeftValueLane() {
+    const int lane = threadIdx.x & 31;
+    return PieceOffset<kPieces>(((lane >> 4) << 3) + (lane & 7), (lane >> 3) & 1);
+  }
+  // a[i] are rows of 16 dimensions; which, says LeftValueDim.
+  __device__ static void LoadLeftValues(uint32_t lane, int key, int load,
+                                        uint32_t (&a)[kSteps][4]) {
+    uint32_t r[4];
+    LoadTransposed(NextPieces(lane, load) + key * kRowBytes, r);
+    if constexpr (kKind == KvKind::kSame) {
+#pragma unroll
+      for (int m = 0; m < 4; ++m) a[0][m] = r[m];
+    } else {
+#pragma unroll
+      for (int m = 0; m < 4; ++m) {
+        a[m & 1][(m >> 1) * 2] = WidenPair<kKind>(__byte_perm(r[m], 0, 0x4420));
+        a[m & 1][(m >> 1) * 2 + 1] = WidenPair<kKind>(__byte_perm(r[m], 0, 0x4431));
+      }
+    }
+  }
+  // The dimension of row lane / 4 (half 0) or that + 8 (half 1) of the d-th 16 dimensions.
+  __device__ static int LeftValueDim(int d, int half) {
+    const int g = (threadIdx.x & 31) >> 2;
+    return kKind == KvKind::kSame ? d * 16 + half * 8 + g : d * 16 + g * 2 + half;
+  }
+
   // Where dimension d of a query stands in the tile of queries. Pairs (d even) stay together.
   __device__ static constexpr int QueryPosition(int d) {
     if (kKind == KvKind::kSame) return d;

@@ -16,23 +16,23 @@ __device__ inline uint64_t RowAddress(const RowTensor& tensor, int64_t row, int6
   return tensor.address + row * tensor.row_stride + head * tensor.head_stride;
 }
 
-// What a row's weighted sum of values is multiplied with to be stored. `max` is in units of log2. A
+// What a row's weighted sum of values is multiplied with to be stored. `max` is a natural logit. A
 // row that sees nothing stays 0, sink or not; a sink of -infinity changes no bit.
 __device__ inline float Normaliser(const AttentionParams& p, int head, int kv_head, float max,
                                    float sum) {
   if (sum == 0.0f) return 0.0f;
   const float unit = LoadOptional(p.v_scales, kv_head, 1.0f) * p.inverse_out_scale;
   if (p.sinks == 0) return unit / sum;
-  const float sink = LoadOptional(p.sinks, head, 0.0f) * kLog2E;
+  const float sink = LoadOptional(p.sinks, head, 0.0f);
   const float larger = fmaxf(max, sink);
-  const float keep = larger == max ? 1.0f : Exp2(max - larger);
-  return unit * keep / fmaf(sum, keep, Exp2(sink - larger));
+  const float keep = larger == max ? 1.0f : Exp2((max - larger) * kLog2E);
+  return unit * keep / fmaf(sum, keep, Exp2((sink - larger) * kLog2E));
 }
 
 // Natural, without the sink.
 __device__ inline void StoreLse(const AttentionParams& p, int row, int head, float max, float sum) {
   if (p.lse.address == 0) return;
-  const float lse = sum == 0.0f ? MinusInfinity() : fmaf(max, kLn2, logf(sum));
+  const float lse = sum == 0.0f ? MinusInfinity() : max + logf(sum);
   *reinterpret_cast<float*>(RowAddress(p.lse, row, head)) = lse;
 }
 

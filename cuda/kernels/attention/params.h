@@ -51,7 +51,7 @@ struct AttentionParams {
   uint64_t decode_splits;
   uint64_t blocks;
   // States of granules: f32 [num_partials, num_heads, head_size], weighted sums of values, and f32
-  // [num_partials, num_heads, 2], the largest logit in units of log2 and the sum of weights.
+  // [num_partials, num_heads, 2], the largest logit and the sum of weights.
   uint64_t partial_sums;
   uint64_t partial_stats;
   // f32 arrays by head; 0: none.
@@ -69,7 +69,7 @@ struct AttentionParams {
   uint32_t block_size;
   uint32_t num_segments;
   uint32_t blocks_per_segment;
-  uint32_t stages;  // of the prefill's ring of tiles
+  uint32_t prefill_stages;  // of the ring of tiles
   Divisor by_group_size;
   Divisor by_block_size;
   Divisor by_blocks_per_segment;
@@ -90,7 +90,7 @@ static_assert(sizeof(AttentionParams) <= 4096, "the classic limit of kernel argu
 
 // What a call of Queue::Attention launches.
 struct AttentionWork {
-  AttentionParams params;  // but for num_work, chunks and stages
+  AttentionParams params;  // but for what depends on the kernels and the device
   int64_t splits = 0;
   int64_t tiles = 0;
   int64_t decode_rows = 0;

@@ -16,18 +16,18 @@
 
 #include "core/plan_tables.h"
 #include "cuda/kernels/attention/config.h"
-#include "cuda/kernels/attention/decode.cuh"
 #include "cuda/kernels/attention/logits.cuh"
 #include "cuda/kernels/attention/output.cuh"
 #include "cuda/kernels/attention/pages.cuh"
 #include "cuda/kernels/attention/params.h"
+#include "cuda/kernels/attention/partial.cuh"
 
 namespace weft::cuda {
 
 // A row's state in a warp: lane l holds dimensions l, l + 32, ...
 template <int kDims>
 struct PlainRow {
-  float max = MinusInfinity();  // in units of log2
+  float max = MinusInfinity();  // natural
   float sum = 0.0f;             // of this lane's keys, of the granule under way
   float folded_sum = 0.0f;      // of the granules before
   float out[kDims / 32] = {};
@@ -114,19 +114,20 @@ class Plain {
   }
 
   __device__ void RunSplit() {
-    DecodeWork work;
-    if (!FindDecodeWork(p, kPlainRows, work)) return;
-    kv_head_ = work.kv_head;
-    num_rows_ = work.num_heads;
-    first_block_ = work.first_block;
+    const DecodePlace place = FindDecodePlace(p, kPlainRows);
+    const DecodeWork work = FindDecodeWork(p, place.split);
+    if (work.keys.begin >= work.keys.end) return;
+    kv_head_ = place.kv_head;
+    num_rows_ = place.num_heads;
+    first_block_ = work.keys.first_block;
 #pragma unroll
     for (int r = 0; r < kRowsOfWarp; ++r) {
       row_[r] = work.row;
-      head_[r] = work.first_head + min(warp_ + r * kWarps, num_rows_ - 1);
+      head_[r] = place.first_head + min(warp_ + r * kWarps, num_rows_ - 1);
       position_[r] = work.position;
-      seen_[r] = {work.begin, static_cast<uint32_t>(work.end - work.begin)};
+      seen_[r] = {work.keys.begin, static_cast<uint32_t>(work.keys.end - work.keys.begin)};
     }
-    Walk(work.begin, work.end);
+    Walk(work.keys.begin, work.keys.end);
 #pragma unroll
     for (int r = 0; r < kRowsOfWarp; ++r) {
       if (warp_ + r * kWarps >= num_rows_) continue;
@@ -218,18 +219,18 @@ class Plain {
     float product = 0.0f;
 #pragma unroll 16
     for (int d = 0; d < kDims; ++d) product = fmaf(query[d], key[d], product);
-    float logit = product * scale_.factor;
     if (scale_.shaped) {
-      logit = scale_.Shape(p, product, LoadOptional(p.alibi_slopes, head_[r], 0.0f),
-                           static_cast<float>(first_key + lane_ - position_[r]));
+      product = scale_.Shape(p, product, LoadOptional(p.alibi_slopes, head_[r], 0.0f),
+                             static_cast<float>(first_key + lane_ - position_[r]));
     }
+    float logit = product * scale_.scale;
     const bool visible = seen_[r].Has(first_key + lane_);
     logit = visible ? logit : MinusInfinity();
     const float now = fmaxf(state.max, WarpMax(logit));
     const float origin = now == MinusInfinity() ? 0.0f : now;
-    state.Rescale(now == state.max ? 1.0f : Exp2(state.max - origin));
+    state.Rescale(now == state.max ? 1.0f : Exp2((state.max - origin) * kLog2E));
     state.max = now;
-    const float weight = Exp2(logit - origin);
+    const float weight = Exp2((logit - origin) * kLog2E);
     state.sum += visible ? weight : 0.0f;
     // Values that the row does not see may be NaN, also where another row's are fine.
 #pragma unroll 4

@@ -5,7 +5,7 @@
 //
 // Grid: tiles x kv heads x chunks (of kRows rows, where a tile has more), heads faster than tiles,
 // so that blocks that read the same pages run together.
-// Block: PrefillShape. Shared memory: the queries, a ring of `stages` tiles of keys and values, and
+// Block: PrefillShape. Shared memory: the queries, a ring of `prefill_stages` tiles of keys and values, and
 // the addresses of the next tile's rows.
 // Bytes: the keys and values that the tile sees once (from L2 for all but the first of the tiles
 // that run together), the queries and outputs once.
@@ -21,9 +21,9 @@
 #include "cuda/kernels/attention/logits.cuh"
 #include "cuda/kernels/attention/operand.cuh"
 #include "cuda/kernels/attention/output.cuh"
-#include "cuda/kernels/attention/pages.cuh"
 #include "cuda/kernels/attention/params.h"
 #include "cuda/kernels/attention/ptx.cuh"
+#include "cuda/kernels/attention/tiles.cuh"
 
 namespace weft::cuda {
 
@@ -31,12 +31,11 @@ template <typename T, KvKind kKind, int kDims>
 class Prefill {
   using Shape = PrefillShape<kDims>;
   using Op = Operands<T, kKind, kDims>;
+  using TilesOf = Tiles<Op, Shape::kKeys, Shape::kThreads>;
   static constexpr int kKeys = Shape::kKeys;
   static constexpr int kKeyTiles = kKeys / 8;
   static constexpr int kRowTiles = Shape::kRowTiles;
   static constexpr int kQueryPieces = kDims * 2 / kPieceBytes;
-  static constexpr int kTileBytes = kKeys * Op::kRowBytes;
-  static constexpr int kRowsAtOnce = Shape::kThreads / Op::kPieces;
 
  public:
   __device__ Prefill(const AttentionParams& params, uint8_t* shared) : p(params) {
@@ -58,7 +57,7 @@ class Prefill {
     query_ = SharedAddress(shared + Shape::kHeaderBytes);
     ring_ = query_ + Shape::QueryBytes();
     addresses_ = reinterpret_cast<TokenAddress*>(
-        shared + Shape::kHeaderBytes + Shape::QueryBytes() + p.stages * 2 * kTileBytes);
+        shared + Shape::kHeaderBytes + Shape::QueryBytes() + p.prefill_stages * TilesOf::kTileBytes);
     row_scales_ = reinterpret_cast<float*>(addresses_ + 2 * kKeys);
     scale_ = LogitScale::Of(p, kv_head_);
   }
@@ -215,64 +214,32 @@ class Prefill {
     if (kKind == KvKind::kSame || p.query_type != ElementType::kBF16) return 1.0f;
     return row_scales_[LocalRow(r)];
   }
+  // From logits to units of log2: shaped ones have been multiplied with the row's scale.
   __device__ float FactorOf(int r) const {
-    return scale_.shaped ? 1.0f : scale_.factor * RowScaleOf(r);
+    return scale_.shaped ? scale_.factor : scale_.factor * RowScaleOf(r);
   }
 
-  // The block id of this thread's key of tile n; only the first kKeys threads have one.
+  // Of this thread's key of tile n; only the first kKeys threads have one.
   __device__ int32_t BlockIdOf(int n) const {
-    const int key = n * kKeys + static_cast<int>(threadIdx.x);
-    const bool there = threadIdx.x < kKeys && key >= begin_ && key < end_;
-    return there ? LoadBlockId(p, tile_->first_block, key) : -1;
+    return threadIdx.x < kKeys ? FindBlockId(p, keys_, n * kKeys + threadIdx.x) : -1;
   }
   __device__ void PutAddress(int n, int32_t block) const {
     if (threadIdx.x >= kKeys) return;
-    const int key = n * kKeys + static_cast<int>(threadIdx.x);
     addresses_[(n & 1) * kKeys + threadIdx.x] =
-        block < 0 ? TokenAddress{0, 0} : Locate(p, block, key, kv_head_);
+        FindAddress(p, block, n * kKeys + threadIdx.x, kv_head_);
   }
 
   __device__ uint32_t KeyTile(int n) const {
-    const uint32_t stage = p.stages == 2 ? static_cast<uint32_t>(n & 1) : 0;
-    return ring_ + stage * 2 * kTileBytes;
+    const uint32_t stage = p.prefill_stages == 2 ? static_cast<uint32_t>(n & 1) : 0;
+    return ring_ + stage * TilesOf::kTileBytes;
   }
-
-  // Starts the copies of tile n, whose addresses are there. What no row sees becomes 0.
   __device__ void StartCopies(int n) const {
-    const int piece = threadIdx.x % Op::kPieces;
-    const int first = threadIdx.x / Op::kPieces;
-    const TokenAddress* rows = addresses_ + (n & 1) * kKeys;
-    const uint32_t keys = KeyTile(n);
-    const uint32_t values = keys + kTileBytes;
-    if (p.key.in_pieces && p.value.in_pieces) {
-      const RowPiece key_piece = MakeRowPiece<Op::kElementBytes>(p.key, p.head_size, piece);
-      const RowPiece value_piece = MakeRowPiece<Op::kElementBytes>(p.value, p.head_size, piece);
-#pragma unroll
-      for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
-        const int row = i * kRowsAtOnce + first;
-        const TokenAddress at = rows[row];
-        const uint32_t to = PieceOffset<Op::kPieces>(row, piece);
-        CopyAsync(keys + to, at.key + key_piece.offset, at.key == 0 ? 0 : key_piece.bytes);
-        CopyAsync(values + to, at.value + value_piece.offset,
-                  at.key == 0 ? 0 : value_piece.bytes);
-      }
-    } else {
-#pragma unroll 1
-      for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
-        const int row = i * kRowsAtOnce + first;
-        const TokenAddress at = rows[row];
-        const uint32_t to = PieceOffset<Op::kPieces>(row, piece);
-        GatherPiece<Op::kElementBytes>(keys + to, at.key, p.key, p.head_size, piece);
-        GatherPiece<Op::kElementBytes>(values + to, at.value, p.value, p.head_size, piece);
-      }
-    }
-    CommitCopies();
+    TilesOf::StartCopies(p, KeyTile(n), addresses_ + (n & 1) * kKeys);
   }
 
   // The rows' state over the keys [begin, end) that they see.
   __device__ void Walk(int begin, int end) {
-    begin_ = begin;
-    end_ = end;
+    keys_ = {tile_->first_block, begin, end};
     softmax_.Start();
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
@@ -294,11 +261,11 @@ class Prefill {
     for (int n = first; n <= last; ++n) {
       AwaitCopies<0>();
       __syncthreads();
-      if (p.stages > 1 && n < last) StartCopies(n + 1);
+      if (p.prefill_stages > 1 && n < last) StartCopies(n + 1);
       const int32_t block = BlockIdOf(n + 2);
       Step(n);
       PutAddress(n + 2, block);
-      if (p.stages == 1) {
+      if (p.prefill_stages == 1) {
         __syncthreads();
         if (n < last) StartCopies(n + 1);
       }
@@ -328,7 +295,7 @@ class Prefill {
         }
       }
     }
-    AddValues(KeyTile(n) + kTileBytes, s);
+    AddValues(KeyTile(n) + TilesOf::kSideBytes, s);
   }
 
   __device__ void Products(uint32_t keys, float (&s)[kRowTiles][kKeyTiles][4]) const {
@@ -453,7 +420,8 @@ class Prefill {
       if (local >= num_rows_ || name.token < begin || name.token >= end) continue;
       const int row = tile_->first_row + name.token;
       const int head = kv_head_ * p.group_size + name.head;
-      const float max = softmax_.Origin(r, FactorOf(r));
+      const float max =
+          scale_.Natural(softmax_.max[r], scale_.shaped ? 1.0f : RowScaleOf(r));
       const float factor = Normaliser(p, head, kv_head_, max, sum);
       if ((threadIdx.x & 3) == 0) StoreLse(p, row, head, max, sum);
       const uint64_t address = RowAddress(p.out, row, head);
@@ -474,8 +442,7 @@ class Prefill {
   int kv_head_;
   int first_row_;  // of the tile's rows
   int num_rows_;
-  int begin_;  // keys of the walk
-  int end_;
+  KeyRange keys_;  // of the walk
   uint32_t query_;
   uint32_t ring_;
   TokenAddress* addresses_;

@@ -18,8 +18,20 @@ __device__ inline uint32_t SharedAddress(const void* pointer) {
 // 16 bytes to shared memory at `to`, of which the first `bytes` come from `from` and the others
 // are 0. With bytes == 0 nothing is read.
 __device__ inline void CopyAsync(uint32_t to, uint64_t from, uint32_t bytes) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from),
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from),
                "r"(bytes)
+               : "memory");
+}
+
+// The same of what will not be read again: it is the first to leave the L2 cache.
+__device__ inline uint64_t ReadOncePolicy() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;\n" : "=l"(policy));
+  return policy;
+}
+__device__ inline void CopyAsync(uint32_t to, uint64_t from, uint32_t bytes, uint64_t policy) {
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;\n" ::"r"(to),
+               "l"(from), "r"(bytes), "l"(policy)
                : "memory");
 }
 
@@ -44,6 +56,13 @@ __device__ inline void LoadTransposed(uint32_t address, uint32_t (&r)[4]) {
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(address)
                : "memory");
+}
+
+// An 8 x 8 matrix of 16-bit elements that a warp holds two to a lane, row by row.
+__device__ inline uint32_t Transpose(uint32_t pair) {
+  uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;\n" : "=r"(result) : "r"(pair));
+  return result;
 }
 
 // c += a b: 16 x 8 += 16 x 16 times 16 x 8, products exact, sums in f32.
