@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -44,6 +45,8 @@ class DeviceTools {
 
   // How Run measures, for the report: "CUDA graph, events".
   virtual std::string_view method() const = 0;
+  // What the backend's own DeviceInfo does not say of the driver; empty: nothing.
+  virtual std::string driver() const { return ""; }
 
   // `calls` calls in a row. The errors of `record`.
   virtual absl::StatusOr<std::unique_ptr<Replay>> Record(int64_t calls, RecordCall record) = 0;

@@ -35,7 +35,8 @@ std::string Number(double value) {
   if (value >= 1000) return absl::StrFormat("%.0f", value);
   if (value >= 100) return absl::StrFormat("%.1f", value);
   if (value >= 10) return absl::StrFormat("%.2f", value);
-  return absl::StrFormat("%.3f", value);
+  if (value >= 0.1) return absl::StrFormat("%.3f", value);
+  return absl::StrFormat("%.2g", value);
 }
 
 int NameWidth(const Results& results) {

@@ -141,6 +141,9 @@ class Runner {
 absl::StatusOr<Results> RunCases(Session& session, const RunOptions& options) {
   Results results;
   results.device = session.backend().info();
+  if (const std::string more = session.tools().driver(); !more.empty()) {
+    absl::StrAppend(&results.device.driver, ", ", more);
+  }
   results.method = std::string(session.tools().method());
   results.checked = options.check;
   RETURN_IF_ERROR(WarmUp(session));
