@@ -8,9 +8,16 @@
 #include "core/attention_spec.h"
 #include "core/device.h"
 #include "core/status_macros.h"
+#include "cuda/kernels/attention/arguments.h"
+#include "cuda/kernels/attention/attention.h"
+#include "cuda/kernels/element_type.h"
+#include "cuda/kernels/gather_rows/gather_rows.h"
+#include "cuda/kernels/quantize/quantize.h"
 #include "cuda/kernels/reshape_and_cache/reshape_and_cache.h"
+#include "cuda/kernels/states/states.h"
 #include "cuda/runtime/cuda_queue.h"
 #include "cuda/runtime/device.h"
+#include "cuda/runtime/prepared_attention.h"
 #include "cuda/runtime/status.h"
 
 namespace weft::cuda {
@@ -41,8 +48,6 @@ class CudaBuffer final : public Buffer {
 
 namespace {
 
-absl::Status NotBuilt() { return absl::UnimplementedError("attention: not built yet on cuda"); }
-
 // On the current device.
 absl::Status OutOfMemory(DeviceId device, int64_t bytes) {
   size_t free_bytes = 0;
@@ -71,7 +76,9 @@ absl::StatusOr<std::shared_ptr<Backend>> CudaBackend::Create(const DeviceInfo& i
   ScopedDevice current(info.id.ordinal);
   RETURN_IF_ERROR(current.status());
   std::shared_ptr<CudaBackend> backend(new CudaBackend(info));
-  RETURN_IF_ERROR(ToStatus(LoadReshapeAndCache(), absl::StrCat("loading kernels on ", info.name)));
+  for (auto* load : {LoadReshapeAndCache, LoadGatherRows, LoadStates, LoadQuantizeFp8}) {
+    RETURN_IF_ERROR(ToStatus(load(), absl::StrCat("loading kernels on ", info.name)));
+  }
   RETURN_IF_ERROR(ToStatus(cudaDeviceGetAttribute(&backend->num_multiprocessors_,
                                                   cudaDevAttrMultiProcessorCount, info.id.ordinal),
                            "counting multiprocessors"));
@@ -84,14 +91,21 @@ std::shared_ptr<CudaBackend> CudaBackend::Shared() {
 }
 
 absl::Status CudaBackend::Supports(const AttentionSpec& spec, const KvCacheLayout& layout) const {
-  RETURN_IF_ERROR(ValidateForLayout(spec, layout));
-  return NotBuilt();
+  return SupportsAttention(spec, layout);
 }
 
 absl::StatusOr<std::shared_ptr<const PreparedAttention>> CudaBackend::Prepare(
     const AttentionSpec& spec, const KvCacheLayout& layout) {
   RETURN_IF_ERROR(Supports(spec, layout));
-  return NotBuilt();
+  ScopedDevice current(device().ordinal);
+  RETURN_IF_ERROR(current.status());
+  AttentionKernels kernels;
+  RETURN_IF_ERROR(ToStatus(LoadAttentionKernels(ToElementType(spec.dtype),
+                                                ToElementType(layout.dtype()), spec.head_size,
+                                                &kernels),
+                           absl::StrCat("loading the kernels of ", spec.ToString())));
+  return std::make_shared<const CudaPreparedAttention>(spec, layout, device(), &allocations(),
+                                                       kernels);
 }
 
 absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(int64_t bytes) {

@@ -10,9 +10,18 @@
 #include "absl/time/clock.h"
 #include "core/device.h"
 #include "core/status_macros.h"
+#include "cuda/kernels/attention/arguments.h"
+#include "cuda/kernels/attention/attention.h"
+#include "cuda/kernels/gather_rows/arguments.h"
+#include "cuda/kernels/gather_rows/gather_rows.h"
+#include "cuda/kernels/quantize/arguments.h"
+#include "cuda/kernels/quantize/quantize.h"
 #include "cuda/kernels/reshape_and_cache/arguments.h"
 #include "cuda/kernels/reshape_and_cache/reshape_and_cache.h"
+#include "cuda/kernels/states/arguments.h"
+#include "cuda/kernels/states/states.h"
 #include "cuda/runtime/device.h"
+#include "cuda/runtime/prepared_attention.h"
 #include "cuda/runtime/status.h"
 
 namespace weft::cuda {
@@ -289,43 +298,68 @@ absl::Status CudaQueue::DoReshapeAndCache(const ReshapeAndCacheArgs& args) {
   RETURN_IF_ERROR(status_);
   ASSIGN_OR_RETURN(ReshapeAndCacheLaunches launches, MapReshapeAndCache(args));
   const int multiprocessors = backend_->num_multiprocessors();
-  commands_.push_back({OpKind::kReshapeAndCache,
-                       [launches = std::move(launches), multiprocessors](cudaStream_t stream) {
-                         for (const ReshapeAndCacheParams& params : launches.params) {
-                           const ReshapeAndCacheShape shape = ChooseReshapeAndCacheShape(
-                               params.num_tokens, params.row_units, multiprocessors);
-                           const cudaError_t error =
-                               LaunchReshapeAndCache(params, launches.unit_bytes, shape, stream);
-                           if (error != cudaSuccess) return error;
-                         }
-                         return cudaSuccess;
+  commands_.push_back(
+      {OpKind::kReshapeAndCache,
+       [launches = std::move(launches), multiprocessors](cudaStream_t stream) {
+         for (const ReshapeAndCacheParams& params : launches.params) {
+           const ReshapeAndCacheShape shape =
+               ChooseReshapeAndCacheShape(params.num_tokens, params.row_units, multiprocessors);
+           const cudaError_t error =
+               launches.quantize
+                   ? LaunchQuantizeToCache(params, launches.whole, shape, stream)
+                   : LaunchReshapeAndCache(params, launches.unit_bytes, shape, stream);
+           if (error != cudaSuccess) return error;
+         }
+         return cudaSuccess;
+       }});
+  return absl::OkStatus();
+}
+
+absl::Status CudaQueue::DoAttention(const AttentionArgs& args) {
+  RETURN_IF_ERROR(status_);
+  ASSIGN_OR_RETURN(const AttentionWork work, MapAttention(args));
+  const auto& prepared = static_cast<const CudaPreparedAttention&>(*args.prepared);
+  commands_.push_back({OpKind::kAttention,
+                       [work, kernels = prepared.kernels()](cudaStream_t stream) {
+                         return LaunchAttention(kernels, work, stream);
                        }});
   return absl::OkStatus();
 }
 
-absl::Status CudaQueue::DoAttention(const AttentionArgs&) {
+absl::Status CudaQueue::DoGatherRows(const GatherRowsArgs& args) {
   RETURN_IF_ERROR(status_);
-  return absl::UnimplementedError("attention: not built yet on cuda");
+  ASSIGN_OR_RETURN(const GatherRowsLaunch launch, MapGatherRows(args));
+  commands_.push_back({OpKind::kGatherRows, [launch](cudaStream_t stream) {
+                         return LaunchGatherRows(launch.params, launch.unit_bytes, stream);
+                       }});
+  return absl::OkStatus();
 }
 
-absl::Status CudaQueue::DoGatherRows(const GatherRowsArgs&) {
+absl::Status CudaQueue::DoMergeStates(const MergeStatesArgs& args) {
   RETURN_IF_ERROR(status_);
-  return absl::UnimplementedError("gather_rows: not built yet on cuda");
+  ASSIGN_OR_RETURN(const MergeStatesParams params, MapMergeStates(args));
+  commands_.push_back({OpKind::kMergeStates, [params](cudaStream_t stream) {
+                         return LaunchMergeStates(params, stream);
+                       }});
+  return absl::OkStatus();
 }
 
-absl::Status CudaQueue::DoMergeStates(const MergeStatesArgs&) {
+absl::Status CudaQueue::DoCorrectAttnOut(const CorrectAttnOutArgs& args) {
   RETURN_IF_ERROR(status_);
-  return absl::UnimplementedError("merge_states: not built yet on cuda");
+  ASSIGN_OR_RETURN(const CorrectAttnOutParams params, MapCorrectAttnOut(args));
+  commands_.push_back({OpKind::kCorrectAttnOut, [params](cudaStream_t stream) {
+                         return LaunchCorrectAttnOut(params, stream);
+                       }});
+  return absl::OkStatus();
 }
 
-absl::Status CudaQueue::DoCorrectAttnOut(const CorrectAttnOutArgs&) {
+absl::Status CudaQueue::DoQuantizeFp8(const QuantizeFp8Args& args) {
   RETURN_IF_ERROR(status_);
-  return absl::UnimplementedError("correct_attn_out: not built yet on cuda");
-}
-
-absl::Status CudaQueue::DoQuantizeFp8(const QuantizeFp8Args&) {
-  RETURN_IF_ERROR(status_);
-  return absl::UnimplementedError("quantize_fp8: not built yet on cuda");
+  ASSIGN_OR_RETURN(const QuantizeFp8Params params, MapQuantizeFp8(args));
+  commands_.push_back({OpKind::kQuantizeFp8, [params](cudaStream_t stream) {
+                         return LaunchQuantizeFp8(params, stream);
+                       }});
+  return absl::OkStatus();
 }
 
 }  // namespace weft::cuda

@@ -8,24 +8,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/divisor.h"
+
 namespace weft::vulkan {
-
-// n / d as (n * multiplier) >> shift, for n < 2^31 and 1 <= d < 2^31.
-//
-// With l = ceil(log2 d) and multiplier = floor(2^(31+l) / d) + 1, the multiplier exceeds the true
-// 2^(31+l) / d by at most 1, and the quotient by less than n / 2^(31+l) < 2^-l <= 1 / d: too
-// little to reach the next integer.
-struct Divisor {
-  uint32_t multiplier = 0;
-  uint32_t shift = 0;
-};
-
-constexpr Divisor MakeDivisor(uint32_t d) {
-  uint32_t log = 0;
-  while (log < 31 && (uint64_t{1} << log) < d) ++log;
-  const uint64_t power = uint64_t{1} << (31 + log);
-  return Divisor{static_cast<uint32_t>(power / d + 1), 31 + log};
-}
 
 struct KvSegmentParams {
   uint64_t key = 0;

@@ -8,18 +8,16 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "core/checked_math.h"
+#include "core/divisor.h"
 #include "core/dtype.h"
 #include "core/kv_cache.h"
+#include "core/status_macros.h"
 #include "core/tensor_view.h"
+#include "cuda/kernels/element_type.h"
+#include "cuda/kernels/row_groups.h"
 
 namespace weft::cuda {
 namespace {
-
-// In bytes. The stride of an axis of one element is never used, so it may be any number: it must
-// neither overflow here nor spoil the alignment.
-int64_t StrideBytes(int64_t extent, int64_t stride, int64_t element_bytes) {
-  return extent > 1 ? stride * element_bytes : 0;
-}
 
 ReshapeSource MapSource(const TensorView& rows, int64_t num_tokens) {
   const int64_t element = SizeOf(rows.dtype());
@@ -27,12 +25,24 @@ ReshapeSource MapSource(const TensorView& rows, int64_t num_tokens) {
           StrideBytes(rows.extent(1), rows.stride(1), element)};
 }
 
+// Without what is counted in units.
 ReshapeCacheStrides MapStrides(const KvCacheView& cache, const KvStrides& strides) {
   const KvCacheLayout& layout = cache.layout();
   const int64_t element = SizeOf(layout.dtype());
-  return {StrideBytes(cache.blocks_per_segment(), strides.block, element),
-          StrideBytes(layout.block_size(), strides.token, element),
-          StrideBytes(layout.num_kv_heads(), strides.head, element)};
+  ReshapeCacheStrides mapped = {};
+  mapped.block = StrideBytes(cache.blocks_per_segment(), strides.block, element);
+  mapped.token = StrideBytes(layout.block_size(), strides.token, element);
+  mapped.head = StrideBytes(layout.num_kv_heads(), strides.head, element);
+  if (strides.inner > 0) {
+    mapped.run = StrideBytes(layout.head_size() / strides.inner, strides.split, element);
+  }
+  return mapped;
+}
+
+// Adjacent dimensions.
+int64_t RunOf(const KvCacheLayout& layout, const KvStrides& strides) {
+  return strides.inner > 0 && strides.inner < layout.head_size() ? strides.inner
+                                                                 : layout.head_size();
 }
 
 uint64_t AlignmentBits(const ReshapeSource& source) {
@@ -40,29 +50,47 @@ uint64_t AlignmentBits(const ReshapeSource& source) {
 }
 
 uint64_t AlignmentBits(const ReshapeCacheStrides& strides) {
-  return strides.block | strides.token | strides.head;
+  return strides.block | strides.token | strides.head | strides.run;
 }
 
-// The widest unit that divides `bits`, which holds every address, stride and length at once: the
-// lowest bit set in any of them is the lowest bit set in all.
-int WidestUnit(uint64_t bits) {
-  for (int bytes : kReshapeUnitBytes) {
-    if (bits % bytes == 0) return bytes;
+// Of all addresses and distances in the cache, in bytes: the lowest bit set in any of them is the
+// lowest bit set in all.
+uint64_t CacheBits(const KvCacheView& cache, const ReshapeAndCacheParams& p) {
+  const KvCacheLayout& layout = cache.layout();
+  const int64_t runs = layout.head_size() | RunOf(layout, layout.key_strides()) |
+                       RunOf(layout, layout.value_strides());
+  uint64_t bits = AlignmentBits(p.key_cache) | AlignmentBits(p.value_cache) |
+                  static_cast<uint64_t>(runs * SizeOf(layout.dtype()));
+  for (const KvSegment& segment : cache.segments()) bits |= segment.key_base | segment.value_base;
+  return bits;
+}
+
+void SetRun(ReshapeCacheStrides& strides, int64_t units) {
+  strides.run_units = static_cast<uint32_t>(units);
+  strides.by_run_units = MakeDivisor(strides.run_units);
+}
+
+// With units of `elements` elements each.
+absl::Status SetUnits(const KvCacheLayout& layout, int64_t elements, ReshapeAndCacheParams& p) {
+  const int64_t units_per_head = layout.head_size() / elements;
+  const auto row_units = CheckedMul(units_per_head, layout.num_kv_heads());
+  if (!row_units.has_value() || *row_units > std::numeric_limits<int32_t>::max()) {
+    return absl::OutOfRangeError(absl::StrCat(
+        "reshape_and_cache: a row of ", layout.num_kv_heads(), " heads x ", layout.head_size(),
+        " elements is longer than 2^31 - 1 units of ", elements, " elements"));
   }
-  return 0;
+  p.units_per_head = static_cast<uint32_t>(units_per_head);
+  p.row_units = static_cast<uint32_t>(*row_units);
+  p.by_units_per_head = MakeDivisor(p.units_per_head);
+  SetRun(p.key_cache, RunOf(layout, layout.key_strides()) / elements);
+  SetRun(p.value_cache, RunOf(layout, layout.value_strides()) / elements);
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<ReshapeAndCacheLaunches> MapReshapeAndCache(const ReshapeAndCacheArgs& args) {
   const KvCacheLayout& layout = args.cache.layout();
-  if (IsFp8(layout.dtype())) {
-    return absl::UnimplementedError("reshape_and_cache: an fp8 cache: not built yet on cuda");
-  }
-  if (layout.key_strides().inner > 0 || layout.value_strides().inner > 0) {
-    return absl::UnimplementedError(
-        "reshape_and_cache: head dimensions in runs: not built yet on cuda");
-  }
   ReshapeAndCacheParams p = {};
   p.num_tokens = args.slots.extent(0);
   p.slots = args.slots.address();
@@ -73,29 +101,25 @@ absl::StatusOr<ReshapeAndCacheLaunches> MapReshapeAndCache(const ReshapeAndCache
   p.block_size = layout.block_size();
   p.blocks_per_segment = args.cache.blocks_per_segment();
 
-  const int64_t head_bytes = layout.head_size() * SizeOf(layout.dtype());
-  uint64_t bits = AlignmentBits(p.key) | AlignmentBits(p.value) | AlignmentBits(p.key_cache) |
-                  AlignmentBits(p.value_cache) | head_bytes;
-  for (const KvSegment& segment : args.cache.segments()) {
-    bits |= segment.key_base | segment.value_base;
-  }
-
   ReshapeAndCacheLaunches launches;
-  launches.unit_bytes = WidestUnit(bits);
-  if (launches.unit_bytes == 0) {
-    return absl::UnimplementedError(
-        absl::StrCat("reshape_and_cache: elements of one byte are not built yet on cuda (",
-                     layout.ToString(), ")"));
+  const uint64_t source_bits = AlignmentBits(p.key) | AlignmentBits(p.value);
+  const uint64_t cache_bits = CacheBits(args.cache, p);
+  launches.quantize = args.key.dtype() != layout.dtype();
+  if (launches.quantize) {
+    p.k_scales = args.k_scales.address();
+    p.v_scales = args.v_scales.address();
+    p.source_type = ToElementType(args.key.dtype());
+    p.cache_type = ToElementType(layout.dtype());
+    const int64_t count = 16 / SizeOf(args.key.dtype());  // and as many bytes of the cache
+    launches.whole = source_bits % 16 == 0 && cache_bits % count == 0;
+    RETURN_IF_ERROR(SetUnits(layout, launches.whole ? count : 1, p));
+  } else {
+    for (int bytes : kReshapeUnitBytes) {
+      launches.unit_bytes = bytes;
+      if ((source_bits | cache_bits) % bytes == 0) break;
+    }
+    RETURN_IF_ERROR(SetUnits(layout, launches.unit_bytes / SizeOf(layout.dtype()), p));
   }
-  const int64_t units_per_head = head_bytes / launches.unit_bytes;
-  const auto row_units = CheckedMul(units_per_head, layout.num_kv_heads());
-  if (!row_units.has_value() || *row_units > std::numeric_limits<int32_t>::max()) {
-    return absl::UnimplementedError(
-        absl::StrCat("reshape_and_cache: a row of ", layout.num_kv_heads(), " heads x ", head_bytes,
-                     " bytes is longer than 2^31 - 1 units of ", launches.unit_bytes, " bytes"));
-  }
-  p.units_per_head = static_cast<int32_t>(units_per_head);
-  p.row_units = static_cast<int32_t>(*row_units);
 
   const auto segments = args.cache.segments();
   for (size_t begin = 0; begin < segments.size(); begin += kReshapeMaxSegments) {

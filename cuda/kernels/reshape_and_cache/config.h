@@ -9,10 +9,11 @@
 
 namespace weft::cuda {
 
-// The operation moves bytes, so the only thing that changes instructions is the width of one access
-// (a *unit*): 16 bytes when every address and stride allows it, else 4, else 2. These are all the
-// instantiations.
-inline constexpr int kReshapeUnitBytes[] = {16, 4, 2};
+// Where rows and cache have one type the operation moves bytes, so the only thing that changes
+// instructions is the width of one access (a *unit*): 16 bytes when every address and stride allows
+// it, else 4, else 2, else 1. Into an fp8 cache a unit is the elements of 16 bytes of f32, f16 or
+// bf16 rows, else one element. These are all the instantiations: 4, and 3 and 1.
+inline constexpr int kReshapeUnitBytes[] = {16, 4, 2, 1};
 
 inline constexpr int kReshapeThreads = 256;
 // Tokens of one thread whose loads are in flight together: 4 tokens x (key, value) x 16 bytes,

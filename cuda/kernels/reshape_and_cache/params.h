@@ -7,16 +7,13 @@
 #define WEFT_CUDA_KERNELS_RESHAPE_AND_CACHE_PARAMS_H_
 
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
+#include "core/divisor.h"
+#include "cuda/kernels/divide.h"
+#include "cuda/kernels/element_type.h"
+#include "cuda/kernels/host_device.h"
 #include "cuda/kernels/reshape_and_cache/config.h"
-
-#ifdef __CUDACC__
-#define WEFT_HOST_DEVICE __host__ __device__
-#else
-#define WEFT_HOST_DEVICE
-#endif
 
 namespace weft::cuda {
 
@@ -28,10 +25,15 @@ struct ReshapeSource {
   int64_t head_stride;
 };
 
-struct ReshapeCacheStrides {  // bytes
+// Strides in bytes. The units of a head lie in runs of adjacent ones (core/kv_cache.h, KvStrides):
+// mostly in one, and then `run` is never used.
+struct ReshapeCacheStrides {
   int64_t block;
   int64_t token;
   int64_t head;
+  int64_t run;
+  uint32_t run_units;
+  Divisor by_run_units;
 };
 
 struct ReshapeSegment {
@@ -39,9 +41,10 @@ struct ReshapeSegment {
   uint64_t value_base;
 };
 
-// Passed by value. Every address that slots inside [first_block, first_block + num_blocks) lead to
+// Passed by value. A unit is what a thread moves at once: bytes that are copied, or elements that
+// are quantised. Every address that slots inside [first_block, first_block + num_blocks) lead to
 // lies in live memory (Queue::ReshapeAndCache has checked it), and every base and stride is a
-// multiple of the unit.
+// multiple of the unit there.
 struct ReshapeAndCacheParams {
   ReshapeSource key;
   ReshapeSource value;
@@ -57,8 +60,16 @@ struct ReshapeAndCacheParams {
   int64_t first_block;
   int64_t num_blocks;
 
-  int32_t units_per_head;
-  int32_t row_units;  // units_per_head * heads
+  uint32_t units_per_head;
+  uint32_t row_units;  // units_per_head * heads, below 2^31
+  Divisor by_units_per_head;
+
+  // Of elements that are quantised.
+  uint64_t k_scales;  // f32 [heads]; 0: 1
+  uint64_t v_scales;
+  ElementType source_type;
+  ElementType cache_type;
+
   ReshapeSegment segments[kReshapeMaxSegments];
 };
 static_assert(std::is_trivially_copyable_v<ReshapeAndCacheParams>);
@@ -84,24 +95,33 @@ WEFT_HOST_DEVICE inline ReshapeDestination ResolveSlot(const ReshapeAndCachePara
           bases.value_base + row * p.value_cache.block + token * p.value_cache.token};
 }
 
-template <typename Unit>
-WEFT_HOST_DEVICE inline Unit LoadUnit(uint64_t address) {
-#ifdef __CUDA_ARCH__
-  return *reinterpret_cast<const Unit*>(address);
-#else
-  Unit unit;
-  std::memcpy(&unit, reinterpret_cast<const void*>(address), sizeof(Unit));
-  return unit;
-#endif
+// Where a unit of a row lies: in the source from a token's row on, in the cache from the token's
+// destination on.
+struct ReshapeColumn {
+  uint32_t head;
+  uint64_t key_from;
+  uint64_t value_from;
+  int64_t key_to;
+  int64_t value_to;
+};
+
+// Bytes from a head's first unit to its unit `unit`.
+WEFT_HOST_DEVICE inline int64_t OffsetOfUnit(const ReshapeCacheStrides& strides, uint32_t unit,
+                                             uint32_t unit_bytes) {
+  const uint32_t run = Divide(unit, strides.by_run_units);
+  return run * strides.run + int64_t{unit - run * strides.run_units} * unit_bytes;
 }
 
-template <typename Unit>
-WEFT_HOST_DEVICE inline void StoreUnit(uint64_t address, const Unit& unit) {
-#ifdef __CUDA_ARCH__
-  *reinterpret_cast<Unit*>(address) = unit;
-#else
-  std::memcpy(reinterpret_cast<void*>(address), &unit, sizeof(Unit));
-#endif
+// `source_bytes` and `cache_bytes`: of a unit.
+WEFT_HOST_DEVICE inline ReshapeColumn ColumnOf(const ReshapeAndCacheParams& p, uint32_t column,
+                                               uint32_t source_bytes, uint32_t cache_bytes) {
+  const uint32_t head = Divide(column, p.by_units_per_head);
+  const uint32_t unit = column - head * p.units_per_head;
+  const int64_t within = int64_t{unit} * source_bytes;
+  return {head, p.key.base + head * p.key.head_stride + within,
+          p.value.base + head * p.value.head_stride + within,
+          head * p.key_cache.head + OffsetOfUnit(p.key_cache, unit, cache_bytes),
+          head * p.value_cache.head + OffsetOfUnit(p.value_cache, unit, cache_bytes)};
 }
 
 // Copies unit `column` of the rows of tokens first + t, for t = y, y + step, ... < count, at most
@@ -110,13 +130,8 @@ WEFT_HOST_DEVICE inline void StoreUnit(uint64_t address, const Unit& unit) {
 template <typename Unit>
 WEFT_HOST_DEVICE inline void CopyColumn(const ReshapeAndCacheParams& p,
                                         const ReshapeDestination* destinations, int64_t first,
-                                        int count, int column, int y, int step) {
-  const int head = column / p.units_per_head;
-  const int64_t within = int64_t{column - head * p.units_per_head} * sizeof(Unit);
-  const uint64_t key_from = p.key.base + head * p.key.head_stride + within;
-  const uint64_t value_from = p.value.base + head * p.value.head_stride + within;
-  const int64_t key_to = head * p.key_cache.head + within;
-  const int64_t value_to = head * p.value_cache.head + within;
+                                        int count, uint32_t column, int y, int step) {
+  const ReshapeColumn at = ColumnOf(p, column, sizeof(Unit), sizeof(Unit));
   Unit key[kReshapeTokensInFlight];
   Unit value[kReshapeTokensInFlight];
 #ifdef __CUDA_ARCH__
@@ -125,8 +140,8 @@ WEFT_HOST_DEVICE inline void CopyColumn(const ReshapeAndCacheParams& p,
   for (int i = 0; i < kReshapeTokensInFlight; ++i) {
     const int t = y + i * step;
     if (t >= count || destinations[t].key == 0) continue;
-    key[i] = LoadUnit<Unit>(key_from + (first + t) * p.key.token_stride);
-    value[i] = LoadUnit<Unit>(value_from + (first + t) * p.value.token_stride);
+    key[i] = LoadGlobal<Unit>(at.key_from + (first + t) * p.key.token_stride);
+    value[i] = LoadGlobal<Unit>(at.value_from + (first + t) * p.value.token_stride);
   }
 #ifdef __CUDA_ARCH__
 #pragma unroll
@@ -134,8 +149,8 @@ WEFT_HOST_DEVICE inline void CopyColumn(const ReshapeAndCacheParams& p,
   for (int i = 0; i < kReshapeTokensInFlight; ++i) {
     const int t = y + i * step;
     if (t >= count || destinations[t].key == 0) continue;
-    StoreUnit(destinations[t].key + key_to, key[i]);
-    StoreUnit(destinations[t].value + value_to, value[i]);
+    StoreGlobal(destinations[t].key + at.key_to, key[i]);
+    StoreGlobal(destinations[t].value + at.value_to, value[i]);
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 
+#include "cuda/kernels/element.cuh"
 #include "cuda/kernels/reshape_and_cache/reshape_and_cache.h"
 
 namespace weft::cuda {
@@ -20,10 +21,67 @@ template <>
 struct Unit<2> {
   using type = uint16_t;
 };
+template <>
+struct Unit<1> {
+  using type = uint8_t;
+};
+
+// Copies columns of a block's tokens.
+template <typename Unit>
+struct Copy {
+  static __device__ __forceinline__ void Column(const ReshapeAndCacheParams& p,
+                                                const ReshapeDestination* destinations,
+                                                int64_t first, int count, uint32_t column) {
+    CopyColumn<Unit>(p, destinations, first, count, column, threadIdx.y, blockDim.y);
+  }
+};
+
+__device__ __forceinline__ Quotient QuotientOfHead(uint64_t scales, uint32_t head) {
+  return MakeQuotient(scales == 0 ? 1.0f
+                                  : LoadGlobal<float>(scales + uint64_t{head} * sizeof(float)));
+}
+
+// Quantises them. As CopyColumn, all loads come before all stores.
+template <typename Vector>
+struct Quantize {
+  static __device__ __forceinline__ void Store(ElementType type, uint64_t to,
+                                               const typename Vector::Raw& raw,
+                                               const Quotient& quotient) {
+    float values[Vector::kCount];
+    Vector::Widen(raw, values);
+    DivideAll(quotient, values);
+    Vector::Store(type, to, values);
+  }
+
+  static __device__ __forceinline__ void Column(const ReshapeAndCacheParams& p,
+                                                const ReshapeDestination* destinations,
+                                                int64_t first, int count, uint32_t column) {
+    constexpr int kCount = Vector::kCount;
+    const ElementType type = Vector::TypeOr(p.source_type);
+    const ReshapeColumn at = ColumnOf(p, column, kCount * ElementBytes(type), kCount);
+    typename Vector::Raw key[kReshapeTokensInFlight], value[kReshapeTokensInFlight];
+#pragma unroll
+    for (int i = 0; i < kReshapeTokensInFlight; ++i) {
+      const int t = threadIdx.y + i * blockDim.y;
+      if (t >= count || destinations[t].key == 0) continue;
+      key[i] = Vector::Load(type, at.key_from + (first + t) * p.key.token_stride);
+      value[i] = Vector::Load(type, at.value_from + (first + t) * p.value.token_stride);
+    }
+    const Quotient by_key = QuotientOfHead(p.k_scales, at.head);
+    const Quotient by_value = QuotientOfHead(p.v_scales, at.head);
+#pragma unroll
+    for (int i = 0; i < kReshapeTokensInFlight; ++i) {
+      const int t = threadIdx.y + i * blockDim.y;
+      if (t >= count || destinations[t].key == 0) continue;
+      Store(p.cache_type, destinations[t].key + at.key_to, key[i], by_key);
+      Store(p.cache_type, destinations[t].value + at.value_to, value[i], by_value);
+    }
+  }
+};
 
 // __grid_constant__: `segments` is indexed at run time, and must stay in the argument bank for
 // that.
-template <int kBytes>
+template <typename Work>
 __global__ void __launch_bounds__(kReshapeThreads)
     ReshapeAndCacheKernel(const __grid_constant__ ReshapeAndCacheParams params,
                           int tokens_per_block) {
@@ -34,53 +92,79 @@ __global__ void __launch_bounds__(kReshapeThreads)
 
   const int thread = threadIdx.y * blockDim.x + threadIdx.x;
   if (thread < count) {
-    const auto* slots = reinterpret_cast<const int64_t*>(params.slots);
-    destinations[thread] = ResolveSlot(params, slots[first + thread]);
+    const auto slot = LoadGlobal<int64_t>(params.slots + (first + thread) * sizeof(int64_t));
+    destinations[thread] = ResolveSlot(params, slot);
   }
   __syncthreads();
-  for (int column = threadIdx.x; column < params.row_units; column += blockDim.x) {
-    CopyColumn<typename Unit<kBytes>::type>(params, destinations, first, count, column, threadIdx.y,
-                                            blockDim.y);
+  for (uint32_t column = threadIdx.x; column < params.row_units; column += blockDim.x) {
+    Work::Column(params, destinations, first, count, column);
   }
 }
 
-template <int kBytes>
-cudaError_t Launch(const ReshapeAndCacheParams& params, const ReshapeAndCacheShape& shape,
-                   cudaStream_t stream) {
+using Kernel = void (*)(ReshapeAndCacheParams, int);
+
+// nullptr: no such unit.
+Kernel CopyKernelOf(int unit_bytes) {
+  switch (unit_bytes) {
+    case 16:
+      return ReshapeAndCacheKernel<Copy<Unit<16>::type>>;
+    case 4:
+      return ReshapeAndCacheKernel<Copy<Unit<4>::type>>;
+    case 2:
+      return ReshapeAndCacheKernel<Copy<Unit<2>::type>>;
+    case 1:
+      return ReshapeAndCacheKernel<Copy<Unit<1>::type>>;
+    default:
+      return nullptr;
+  }
+}
+
+Kernel QuantizeKernelOf(bool whole, ElementType type) {
+  if (!whole) return ReshapeAndCacheKernel<Quantize<OneElement>>;
+  if (type == ElementType::kF16) {
+    return ReshapeAndCacheKernel<Quantize<WholeVector<ElementType::kF16>>>;
+  }
+  if (type == ElementType::kBF16) {
+    return ReshapeAndCacheKernel<Quantize<WholeVector<ElementType::kBF16>>>;
+  }
+  return ReshapeAndCacheKernel<Quantize<WholeVector<ElementType::kF32>>>;
+}
+
+cudaError_t Launch(Kernel kernel, const ReshapeAndCacheParams& params,
+                   const ReshapeAndCacheShape& shape, cudaStream_t stream) {
+  if (kernel == nullptr) return cudaErrorInvalidValue;
   // The grid's own limit: 2^31 blocks would need more slots than a device has memory for.
   if (shape.blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
   config.blockDim = dim3(shape.threads_x, shape.threads_y);
   config.stream = stream;
-  return cudaLaunchKernelEx(&config, ReshapeAndCacheKernel<kBytes>, params, shape.tokens_per_block);
-}
-
-template <int kBytes>
-cudaError_t Load() {
-  cudaFuncAttributes attributes;
-  return cudaFuncGetAttributes(&attributes, ReshapeAndCacheKernel<kBytes>);
+  return cudaLaunchKernelEx(&config, kernel, params, shape.tokens_per_block);
 }
 
 }  // namespace
 
 cudaError_t LaunchReshapeAndCache(const ReshapeAndCacheParams& params, int unit_bytes,
                                   const ReshapeAndCacheShape& shape, cudaStream_t stream) {
-  switch (unit_bytes) {
-    case 16:
-      return Launch<16>(params, shape, stream);
-    case 4:
-      return Launch<4>(params, shape, stream);
-    case 2:
-      return Launch<2>(params, shape, stream);
-    default:
-      return cudaErrorInvalidValue;
-  }
+  return Launch(CopyKernelOf(unit_bytes), params, shape, stream);
+}
+
+cudaError_t LaunchQuantizeToCache(const ReshapeAndCacheParams& params, bool whole,
+                                  const ReshapeAndCacheShape& shape, cudaStream_t stream) {
+  return Launch(QuantizeKernelOf(whole, params.source_type), params, shape, stream);
 }
 
 cudaError_t LoadReshapeAndCache() {
-  for (cudaError_t error : {Load<16>(), Load<4>(), Load<2>()}) {
+  cudaFuncAttributes attributes;
+  for (int bytes : kReshapeUnitBytes) {
+    const cudaError_t error = cudaFuncGetAttributes(&attributes, CopyKernelOf(bytes));
     if (error != cudaSuccess) return error;
+  }
+  for (bool whole : {false, true}) {
+    for (ElementType type : {ElementType::kF32, ElementType::kF16, ElementType::kBF16}) {
+      const cudaError_t error = cudaFuncGetAttributes(&attributes, QuantizeKernelOf(whole, type));
+      if (error != cudaSuccess) return error;
+    }
   }
   return cudaSuccess;
 }

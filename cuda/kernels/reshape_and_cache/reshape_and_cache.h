@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The ReshapeAndCache kernel: copies rows of keys and values to the places in a paged cache that
-// their slots name (seed 002, triton_reshape_and_cache_flash).
+// The ReshapeAndCache kernels: rows of keys and values go to the places in a paged cache that their
+// slots name (seed 002, triton_reshape_and_cache_flash), copied, or into an fp8 cache as x / scale:
+// the bits of core/dtype.h (a NaN may have either sign).
 //
 // Grid:    x = ceil(num_tokens / tokens_per_block); ChooseReshapeAndCacheShape.
 // Block:   (threads_x, threads_y), 256 threads: x over the units of a row, y over tokens.
 // Shared:  16 bytes for each thread: the destinations of the block's tokens, resolved once for each
 //          token because of their 64-bit divisions.
-// Moves:   for each written token 2 x heads x head_size x element size bytes read and as many
-//          written, for every token 8 bytes of slots; nothing else.
+// Moves:   for each written token its key and value once read and once written, for every token 8
+//          bytes of slots; nothing else.
 // Holds:   A block writes the rows of its own tokens only, so blocks need no order, unless two
 //          tokens name the same slot: then either may win. A slot outside the launch's blocks (-1
 //          as well) writes nothing and its row is not read.
@@ -26,7 +27,12 @@ namespace weft::cuda {
 cudaError_t LaunchReshapeAndCache(const ReshapeAndCacheParams& params, int unit_bytes,
                                   const ReshapeAndCacheShape& shape, cudaStream_t stream);
 
-// Loads every instantiation onto the current device, so that no launch does.
+// The same for an fp8 cache, with params.source_type and cache_type. `whole`: a unit is 16 bytes of
+// the source; otherwise one element.
+cudaError_t LaunchQuantizeToCache(const ReshapeAndCacheParams& params, bool whole,
+                                  const ReshapeAndCacheShape& shape, cudaStream_t stream);
+
+// Loads every instantiation of both onto the current device, so that no launch does.
 // cudaErrorNoKernelImageForDevice: this program holds no code for the device.
 cudaError_t LoadReshapeAndCache();
 

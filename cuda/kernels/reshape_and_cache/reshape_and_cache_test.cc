@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/backend.h"
+#include "core/divisor.h"
 #include "cuda/kernels/reshape_and_cache/config.h"
 #include "cuda/kernels/reshape_and_cache/params.h"
 #include "cuda/test_device.h"
@@ -65,10 +66,12 @@ ReshapeAndCacheParams Params(int unit_bytes, const Buffer& rows, const Buffer& s
   p.value = {rows.address() + static_cast<uint64_t>(num_tokens * kRowBytes), kRowBytes, kHeadBytes};
   p.slots = slots.address();
   p.num_tokens = num_tokens;
-  p.key_cache = p.value_cache = {2 * kBlockBytes, kRowBytes, kHeadBytes};
+  p.units_per_head = static_cast<uint32_t>(kHeadBytes / unit_bytes);
+  p.by_units_per_head = MakeDivisor(p.units_per_head);
+  p.row_units = static_cast<uint32_t>(kRowBytes / unit_bytes);
+  p.key_cache = p.value_cache = {2 * kBlockBytes,  kRowBytes,          kHeadBytes, 0,
+                                 p.units_per_head, p.by_units_per_head};
   p.block_size = kBlockSize;
-  p.units_per_head = static_cast<int32_t>(kHeadBytes / unit_bytes);
-  p.row_units = static_cast<int32_t>(kRowBytes / unit_bytes);
   return p;
 }
 

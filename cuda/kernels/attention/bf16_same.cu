@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/kernels/attention/instance.cuh"
+
+namespace weft::cuda {
+
+WEFT_DEFINE_ATTENTION(BF16, kSame, 64)
+WEFT_DEFINE_ATTENTION(BF16, kSame, 128)
+WEFT_DEFINE_ATTENTION(BF16, kSame, 256)
+
+}  // namespace weft::cuda

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Logits in fragments of mma.sync: their shaping (softcap, ALiBi), the mask, and the running
+// softmax.
+//
+// A result's bits must not depend on the tile that a row stands in (design.md, semantics 11). So a
+// row's state after a block of keys depends on the row and the block alone: blocks lie at absolute
+// positions, sums are taken in one order, and a block that a row does not see leaves its state as
+// it is. What is masked is selected away, never multiplied with 0: stale memory may hold NaN.
+#ifndef WEFT_CUDA_KERNELS_ATTENTION_LOGITS_CUH_
+#define WEFT_CUDA_KERNELS_ATTENTION_LOGITS_CUH_
+
+#include <cstdint>
+
+#include "cuda/kernels/attention/params.h"
+#include "cuda/kernels/attention/ptx.cuh"
+
+namespace weft::cuda {
+
+inline constexpr float kLog2E = 1.44269504088896340736f;
+inline constexpr float kLn2 = 0.693147180559945309417f;
+
+__device__ inline float MinusInfinity() { return __uint_as_float(0xff800000u); }
+
+__device__ inline float LoadOptional(uint64_t array, int index, float otherwise) {
+  return array == 0 ? otherwise : __ldg(reinterpret_cast<const float*>(array) + index);
+}
+
+// tanh with a small relative error everywhere, which tanh.approx has not: a large softcap must
+// change nearly nothing.
+__device__ inline float Tanh(float x) {
+  const float size = fabsf(x);
+  const float square = x * x;
+  // The series up to x^11, for |x| < 0.35: what is left out is below an ulp.
+  float series = fmaf(square, -1382.0f / 155925.0f, 62.0f / 2835.0f);
+  series = fmaf(square, series, -17.0f / 315.0f);
+  series = fmaf(square, series, 2.0f / 15.0f);
+  series = fmaf(square, series, -1.0f / 3.0f);
+  const float near = fmaf(series * square, x, x);
+  // Of NaN fminf makes 20; it takes the other branch below.
+  const float power = Exp2(fminf(size, 20.0f) * (2.0f * kLog2E));
+  const float far = copysignf(fmaf(-2.0f, __frcp_rn(power + 1.0f), 1.0f), x);
+  return size >= 0.35f ? far : near;
+}
+
+// How logits come from products: constant for a block of threads.
+struct LogitScale {
+  float scale;   // natural logit = product * scale
+  float factor;  // what is left to be multiplied to come to units of log2: scale * log2(e); of
+                 // shaped logits, which Shape leaves in these units, 1
+  bool shaped;
+
+  __device__ static LogitScale Of(const AttentionParams& p, int kv_head) {
+    LogitScale s;
+    s.scale = p.scale * LoadOptional(p.k_scales, kv_head, 1.0f);
+    s.shaped = p.softcap != 0.0f || p.alibi_slopes != 0;
+    s.factor = s.shaped ? 1.0f : s.scale * kLog2E;
+    return s;
+  }
+
+  // `distance` is the key's position less the row's.
+  __device__ float Shape(const AttentionParams& p, float product, float slope,
+                         float distance) const {
+    float logit = product * scale;
+    if (p.softcap != 0.0f) logit = p.softcap * Tanh(logit * p.inverse_softcap);
+    return fmaf(slope, distance, logit) * kLog2E;
+  }
+};
+
+// Which keys a row sees: [first, first + count).
+struct VisibleKeys {
+  int first;
+  uint32_t count;
+
+  __device__ static VisibleKeys Of(const AttentionParams& p, int position, int num_keys) {
+    const int end = min(position + 1, num_keys);
+    const int first = max(position - p.window + 1, 0);
+    return {first, static_cast<uint32_t>(max(end - first, 0))};
+  }
+  // Below `first` the difference wraps around to a large number.
+  __device__ bool Has(int key) const { return static_cast<uint32_t>(key - first) < count; }
+};
+
+// The largest number among the four lanes that hold a row.
+__device__ inline float QuadMax(float x) {
+  x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
+  return fmaxf(x, __shfl_xor_sync(~0u, x, 2));
+}
+__device__ inline float QuadSum(float x) {
+  x += __shfl_xor_sync(~0u, x, 1);
+  return x + __shfl_xor_sync(~0u, x, 2);
+}
+
+// The softmax of the rows of kRowTiles fragments of 16 rows. A lane holds of each fragment rows
+// lane / 4 and that + 8: row 2 * m and 2 * m + 1 here.
+template <int kRowTiles>
+struct RunningSoftmax {
+  static constexpr int kRows = 2 * kRowTiles;
+  float max[kRows];  // in units of the products (or of log2, if shaped)
+  float sum[kRows];  // of the weights of this lane's keys; Finish adds the lanes up
+
+  __device__ void Start() {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      max[r] = MinusInfinity();
+      sum[r] = 0.0f;
+    }
+  }
+
+  // Takes in a block of logits and leaves weights in their place. rescale[r] is what the row's
+  // earlier sums are to be multiplied with. `factor` as in LogitScale. True if any is not 1.
+  template <int kKeyTiles>
+  __device__ bool Update(float (&s)[kRowTiles][kKeyTiles][4], float factor,
+                         float (&rescale)[kRows]) {
+    bool changed = false;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int m = r >> 1;
+      const int e = (r & 1) * 2;
+      float largest = fmaxf(s[m][0][e], s[m][0][e + 1]);
+#pragma unroll
+      for (int n = 1; n < kKeyTiles; ++n)
+        largest = fmaxf(largest, fmaxf(s[m][n][e], s[m][n][e + 1]));
+      const float now = fmaxf(max[r], QuadMax(largest));
+      const float origin = now == MinusInfinity() ? 0.0f : now * factor;
+      // Exactly 1 where nothing changed: 2^0. Of a row that has seen nothing, 0 times 0.
+      rescale[r] = now == max[r] ? 1.0f : Exp2(fmaf(max[r], factor, -origin));
+      changed |= rescale[r] != 1.0f;
+      max[r] = now;
+      float total = 0.0f;
+#pragma unroll
+      for (int n = 0; n < kKeyTiles; ++n) {
+        s[m][n][e] = Exp2(fmaf(s[m][n][e], factor, -origin));
+        s[m][n][e + 1] = Exp2(fmaf(s[m][n][e + 1], factor, -origin));
+        total += s[m][n][e] + s[m][n][e + 1];
+      }
+      sum[r] = fmaf(sum[r], rescale[r], total);
+    }
+    return changed;
+  }
+
+  // The maxima in units of log2, as weights were taken relative to them.
+  __device__ float Origin(int r, float factor) const {
+    return max[r] == MinusInfinity() ? max[r] : max[r] * factor;
+  }
+};
+
+// Weights as the left operand of the next product: keys [16 k, 16 k + 16) of row fragment m.
+template <typename T, int kRowTiles, int kKeyTiles>
+__device__ inline void WeightFragment(const float (&s)[kRowTiles][kKeyTiles][4], int m, int k,
+                                      uint32_t (&a)[4]) {
+  a[0] = PackPair<T>(s[m][2 * k][0], s[m][2 * k][1]);
+  a[1] = PackPair<T>(s[m][2 * k][2], s[m][2 * k][3]);
+  a[2] = PackPair<T>(s[m][2 * k + 1][0], s[m][2 * k + 1][1]);
+  a[3] = PackPair<T>(s[m][2 * k + 1][2], s[m][2 * k + 1][3]);
+}
+
+}  // namespace weft::cuda
+
+#endif  // WEFT_CUDA_KERNELS_ATTENTION_LOGITS_CUH_

@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention of a tile of query rows: the tokens of a PrefillTile times the query heads of one kv
+// head, which share keys and values. After FlashAttention-2 (arXiv 2307.08691), over pages.
+//
+// Grid: tiles x kv heads x chunks (of kRows rows, where a tile has more), heads faster than tiles,
+// so that blocks that read the same pages run together.
+// Block: PrefillShape. Shared memory: the queries, a ring of `stages` tiles of keys and values, and
+// the addresses of the next tile's rows.
+// Bytes: the keys and values that the tile sees once (from L2 for all but the first of the tiles
+// that run together), the queries and outputs once.
+// Loop: before step n, all copies of tile n have arrived, those of tile n + 1 may be started, and
+// the addresses for them stand in shared memory; rows hold the state of all tiles before n.
+#ifndef WEFT_CUDA_KERNELS_ATTENTION_PREFILL_CUH_
+#define WEFT_CUDA_KERNELS_ATTENTION_PREFILL_CUH_
+
+#include <cstdint>
+
+#include "core/plan_tables.h"
+#include "cuda/kernels/attention/config.h"
+#include "cuda/kernels/attention/logits.cuh"
+#include "cuda/kernels/attention/operand.cuh"
+#include "cuda/kernels/attention/output.cuh"
+#include "cuda/kernels/attention/pages.cuh"
+#include "cuda/kernels/attention/params.h"
+#include "cuda/kernels/attention/ptx.cuh"
+
+namespace weft::cuda {
+
+template <typename T, KvKind kKind, int kDims>
+class Prefill {
+  using Shape = PrefillShape<kDims>;
+  using Op = Operands<T, kKind, kDims>;
+  static constexpr int kKeys = Shape::kKeys;
+  static constexpr int kKeyTiles = kKeys / 8;
+  static constexpr int kRowTiles = Shape::kRowTiles;
+  static constexpr int kQueryPieces = kDims * 2 / kPieceBytes;
+  static constexpr int kTileBytes = kKeys * Op::kRowBytes;
+  static constexpr int kRowsAtOnce = Shape::kThreads / Op::kPieces;
+
+ public:
+  __device__ Prefill(const AttentionParams& params, uint8_t* shared) : p(params) {
+    const uint32_t heads_and_chunks = p.num_kv_heads * p.chunks;
+    const uint32_t work = blockIdx.x / heads_and_chunks;
+    const uint32_t rest = blockIdx.x - work * heads_and_chunks;
+    const uint32_t chunk = rest / p.num_kv_heads;
+    kv_head_ = static_cast<int>(rest - chunk * p.num_kv_heads);
+    first_row_ = static_cast<int>(chunk) * Shape::kRows;
+    const int4* tile = reinterpret_cast<const int4*>(p.tiles) + 2 * int64_t{work};
+    const int4 rows = __ldg(tile);
+    const int4 keys = __ldg(tile + 1);
+    tile_ = {rows.x, rows.y, rows.z, rows.w, keys.x, keys.y, keys.z, 0};
+    num_rows_ = min(tile_.num_rows * static_cast<int>(p.group_size) - first_row_, Shape::kRows);
+
+    query_ = SharedAddress(shared);
+    ring_ = query_ + Shape::QueryBytes();
+    addresses_ = reinterpret_cast<TokenAddress*>(shared + Shape::QueryBytes() +
+                                                 p.stages * 2 * kTileBytes);
+    const int piece = threadIdx.x % Op::kPieces;
+    key_piece_ = MakeRowPiece<Op::kElementBytes>(p.key, p.head_size, piece);
+    value_piece_ = MakeRowPiece<Op::kElementBytes>(p.value, p.head_size, piece);
+    scale_ = LogitScale::Of(p, kv_head_);
+  }
+
+  __device__ void Run() {
+    if (num_rows_ <= 0) return;
+    if (tile_.first_block < 0) {
+      StoreEmptyRows();
+      return;
+    }
+    LoadQueries();
+    int first = 0;  // the tokens that are taken together
+    int count = tile_.num_rows;
+    while (true) {
+      const VisibleKeys of_first = Seen(first);
+      const VisibleKeys of_last = Seen(first + count - 1);
+      Walk(of_first.first, of_last.first + static_cast<int>(of_last.count));
+      // In a product a weight of 0 does not keep out a value of NaN or infinity that another row of
+      // the tile sees. Where such a thing came out, each token is taken by itself: then the copies
+      // leave out whatever it does not see. The bits of other rows are the same either way.
+      if (count > 1 && __syncthreads_or(HasNonFinite())) {
+        count = 1;
+        continue;
+      }
+      Store(first, first + count);
+      first += count;
+      if (first == tile_.num_rows) return;
+      __syncthreads();
+    }
+  }
+
+ private:
+  // Row `local` of the block as (token of the tile, query head of the kv head).
+  struct RowName {
+    int token;
+    int head;
+  };
+  __device__ RowName NameRow(int local) const {
+    const auto flat = static_cast<uint32_t>(first_row_ + local);
+    const uint32_t token = Divide(flat, p.by_group_size);
+    return {static_cast<int>(token), static_cast<int>(flat - token * p.group_size)};
+  }
+  // Of this thread's row r (RunningSoftmax).
+  __device__ int LocalRow(int r) const {
+    return (static_cast<int>(threadIdx.x) / 32 * kRowTiles + (r >> 1)) * 16 + (r & 1) * 8 +
+           static_cast<int>(threadIdx.x & 31) / 4;
+  }
+
+  // What token `token` of the tile sees.
+  __device__ VisibleKeys Seen(int token) const {
+    return VisibleKeys::Of(p, tile_.first_position + token, tile_.num_keys);
+  }
+
+  __device__ void StoreEmptyRows() const {
+    const int warp = threadIdx.x / 32;
+    for (int row = warp; row < num_rows_; row += Shape::kWarps) {
+      const RowName name = NameRow(row);
+      StoreEmptyRow(p, tile_.first_row + name.token, kv_head_ * p.group_size + name.head,
+                    threadIdx.x & 31, 32);
+    }
+  }
+
+  // The block's queries to shared memory, as T, rows and dimensions that are not there as 0.
+  __device__ void LoadQueries() const {
+    constexpr int kPieceDims = 8;
+    for (int i = threadIdx.x; i < Shape::kRows * kQueryPieces; i += Shape::kThreads) {
+      const int row = i / kQueryPieces;
+      const int dim = i % kQueryPieces * kPieceDims;
+      uint32_t pairs[4] = {0, 0, 0, 0};
+      if (row < num_rows_) {
+        const RowName name = NameRow(row);
+        const uint64_t from =
+            RowAddress(p.query, tile_.first_row + name.token, kv_head_ * p.group_size + name.head);
+        LoadQueryPiece(from, dim, pairs);
+      }
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int at = Op::QueryPosition(dim + 2 * j);
+        const uint32_t to =
+            query_ + PieceOffset<kQueryPieces>(row, at / kPieceDims) + at % kPieceDims * 2;
+        asm volatile("st.shared.b32 [%0], %1;\n" ::"r"(to), "r"(pairs[j]) : "memory");
+      }
+    }
+  }
+
+  __device__ void LoadQueryPiece(uint64_t row, uint32_t dim, uint32_t (&pairs)[4]) const {
+    constexpr ElementType kOwn =
+        std::is_same_v<T, __half> ? ElementType::kF16 : ElementType::kBF16;
+    if (p.query_in_pieces && p.query_type == kOwn) {
+      if (dim >= p.head_size) return;
+      const uint4 piece = __ldg(reinterpret_cast<const uint4*>(row + dim * 2));
+      pairs[0] = piece.x;
+      pairs[1] = piece.y;
+      pairs[2] = piece.z;
+      pairs[3] = piece.w;
+      return;
+    }
+    const uint32_t bytes = ElementBytes(p.query_type);
+#pragma unroll
+    for (uint32_t j = 0; j < 4; ++j) {
+      const uint32_t d = dim + 2 * j;
+      const float low = d < p.head_size ? LoadElement(p.query_type, row + d * bytes) : 0.0f;
+      const float high =
+          d + 1 < p.head_size ? LoadElement(p.query_type, row + (d + 1) * bytes) : 0.0f;
+      pairs[j] = PackPair<T>(low, high);
+    }
+  }
+
+  // The block id of this thread's key of tile n; only the first kKeys threads have one.
+  __device__ int32_t BlockIdOf(int n) const {
+    const int key = n * kKeys + static_cast<int>(threadIdx.x);
+    const bool there = threadIdx.x < kKeys && key >= begin_ && key < end_;
+    return there ? LoadBlockId(p, tile_.first_block, key) : -1;
+  }
+  __device__ void PutAddress(int n, int32_t block) const {
+    if (threadIdx.x >= kKeys) return;
+    const int key = n * kKeys + static_cast<int>(threadIdx.x);
+    addresses_[(n & 1) * kKeys + threadIdx.x] =
+        block < 0 ? TokenAddress{0, 0} : Locate(p, block, key, kv_head_);
+  }
+
+  __device__ uint32_t KeyTile(int n) const {
+    const uint32_t stage = p.stages == 2 ? static_cast<uint32_t>(n & 1) : 0;
+    return ring_ + stage * 2 * kTileBytes;
+  }
+
+  // Starts the copies of tile n, whose addresses are there. What no row sees becomes 0.
+  __device__ void StartCopies(int n) const {
+    const int piece = threadIdx.x % Op::kPieces;
+    const int first = threadIdx.x / Op::kPieces;
+    const TokenAddress* rows = addresses_ + (n & 1) * kKeys;
+    const uint32_t keys = KeyTile(n);
+    const uint32_t values = keys + kTileBytes;
+    if (p.key.in_pieces && p.value.in_pieces) {
+#pragma unroll
+      for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
+        const int row = i * kRowsAtOnce + first;
+        const TokenAddress at = rows[row];
+        const uint32_t to = PieceOffset<Op::kPieces>(row, piece);
+        CopyAsync(keys + to, at.key + key_piece_.offset, at.key == 0 ? 0 : key_piece_.bytes);
+        CopyAsync(values + to, at.value + value_piece_.offset,
+                  at.key == 0 ? 0 : value_piece_.bytes);
+      }
+    } else {
+#pragma unroll 1
+      for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
+        const int row = i * kRowsAtOnce + first;
+        const TokenAddress at = rows[row];
+        const uint32_t to = PieceOffset<Op::kPieces>(row, piece);
+        GatherPiece<Op::kElementBytes>(keys + to, at.key, p.key, p.head_size, piece);
+        GatherPiece<Op::kElementBytes>(values + to, at.value, p.value, p.head_size, piece);
+      }
+    }
+    CommitCopies();
+  }
+
+  // The rows' state over the keys [begin, end) that they see.
+  __device__ void Walk(int begin, int end) {
+    begin_ = begin;
+    end_ = end;
+    softmax_.Start();
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int d = 0; d < kDims / 8; ++d) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) out_[m][d][e] = 0.0f;
+      }
+    }
+    const int first = begin / kKeys;
+    const int last = (end - 1) / kKeys;
+    PutAddress(first, BlockIdOf(first));
+    __syncthreads();
+    StartCopies(first);
+    PutAddress(first + 1, BlockIdOf(first + 1));
+    for (int n = first; n <= last; ++n) {
+      AwaitCopies<0>();
+      __syncthreads();
+      if (p.stages > 1 && n < last) StartCopies(n + 1);
+      const int32_t block = BlockIdOf(n + 2);
+      Step(n);
+      PutAddress(n + 2, block);
+      if (p.stages == 1) {
+        __syncthreads();
+        if (n < last) StartCopies(n + 1);
+      }
+    }
+  }
+
+  __device__ void Step(int n) {
+    float s[kRowTiles][kKeyTiles][4];
+    Products(KeyTile(n), s);
+    if (scale_.shaped) ShapeLogits(n * kKeys, s);
+    const VisibleKeys first = Seen(0);
+    const bool all_seen = n * kKeys >= Seen(tile_.num_rows - 1).first &&
+                          (n + 1) * kKeys <= first.first + static_cast<int>(first.count);
+    if (!all_seen) Mask(n * kKeys, s);
+    float rescale[2 * kRowTiles];
+    const bool changed = softmax_.Update(s, scale_.factor, rescale);
+    if (__any_sync(~0u, changed)) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int d = 0; d < kDims / 8; ++d) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) out_[m][d][e] *= rescale[2 * m + (e >> 1)];
+        }
+      }
+    }
+    AddValues(KeyTile(n) + kTileBytes, s);
+  }
+
+  __device__ void Products(uint32_t keys, float (&s)[kRowTiles][kKeyTiles][4]) const {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int k = 0; k < kKeyTiles; ++k) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) s[m][k][e] = 0.0f;
+      }
+    }
+    const int lane = threadIdx.x & 31;
+    const int warp_row = threadIdx.x / 32 * kRowTiles * 16;
+#pragma unroll
+    for (int load = 0; load < Op::kKeyLoads; ++load) {
+      uint32_t a[Op::kSteps][kRowTiles][4];
+#pragma unroll
+      for (int step = 0; step < Op::kSteps; ++step) {
+#pragma unroll
+        for (int m = 0; m < kRowTiles; ++m) {
+          const int piece = (load * Op::kSteps + step) * 2 + (lane >> 4);
+          LoadMatrices(
+              query_ + PieceOffset<kQueryPieces>(warp_row + m * 16 + (lane & 15), piece),
+              a[step][m]);
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < kKeyTiles / 2; ++k) {
+        uint32_t b[Op::kSteps][2][2];
+        Op::LoadKeys(keys, k * 16, load, b);
+#pragma unroll
+        for (int step = 0; step < Op::kSteps; ++step) {
+#pragma unroll
+          for (int m = 0; m < kRowTiles; ++m) {
+            MultiplyAdd<T>(s[m][2 * k], a[step][m], b[step][0][0], b[step][0][1]);
+            MultiplyAdd<T>(s[m][2 * k + 1], a[step][m], b[step][1][0], b[step][1][1]);
+          }
+        }
+      }
+    }
+  }
+
+  __device__ void AddValues(uint32_t values, const float (&s)[kRowTiles][kKeyTiles][4]) {
+#pragma unroll
+    for (int k = 0; k < kKeyTiles / 2; ++k) {
+      uint32_t a[kRowTiles][4];
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) WeightFragment<T>(s, m, k, a[m]);
+#pragma unroll
+      for (int load = 0; load < Op::kValueLoads; ++load) {
+        uint32_t b[Op::kValueTiles][2];
+        Op::LoadValues(values, k * 16, load, b);
+#pragma unroll
+        for (int i = 0; i < Op::kValueTiles; ++i) {
+#pragma unroll
+          for (int m = 0; m < kRowTiles; ++m)
+            MultiplyAdd<T>(out_[m][load * Op::kValueTiles + i], a[m], b[i][0], b[i][1]);
+        }
+      }
+    }
+  }
+
+  __device__ void ShapeLogits(int first_key, float (&s)[kRowTiles][kKeyTiles][4]) const {
+#pragma unroll
+    for (int r = 0; r < 2 * kRowTiles; ++r) {
+      const RowName name = NameRow(LocalRow(r));
+      // Rows that are not there have a head all the same.
+      const float slope = LoadOptional(p.alibi_slopes, kv_head_ * p.group_size + name.head, 0.0f);
+      const int base = first_key + static_cast<int>(threadIdx.x & 3) * 2 - tile_.first_position -
+                       name.token;
+#pragma unroll
+      for (int k = 0; k < kKeyTiles; ++k) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float& logit = s[r >> 1][k][(r & 1) * 2 + e];
+          logit = scale_.Shape(p, logit, slope, static_cast<float>(base + k * 8 + e));
+        }
+      }
+    }
+  }
+
+  __device__ void Mask(int first_key, float (&s)[kRowTiles][kKeyTiles][4]) const {
+#pragma unroll
+    for (int r = 0; r < 2 * kRowTiles; ++r) {
+      const VisibleKeys seen = Seen(NameRow(LocalRow(r)).token);
+      const int base = first_key + static_cast<int>(threadIdx.x & 3) * 2;
+#pragma unroll
+      for (int k = 0; k < kKeyTiles; ++k) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float& logit = s[r >> 1][k][(r & 1) * 2 + e];
+          logit = seen.Has(base + k * 8 + e) ? logit : MinusInfinity();
+        }
+      }
+    }
+  }
+
+  __device__ bool HasNonFinite() const {
+    float zero = 0.0f;
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int d = 0; d < kDims / 8; ++d) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) zero = fmaf(out_[m][d][e], 0.0f, zero);
+      }
+    }
+    return zero != 0.0f;  // NaN
+  }
+
+  // The rows of tokens [begin, end) of the tile.
+  __device__ void Store(int begin, int end) const {
+#pragma unroll
+    for (int r = 0; r < 2 * kRowTiles; ++r) {
+      const float sum = QuadSum(softmax_.sum[r]);
+      const int local = LocalRow(r);
+      const RowName name = NameRow(local);
+      if (local >= num_rows_ || name.token < begin || name.token >= end) continue;
+      const int row = tile_.first_row + name.token;
+      const int head = kv_head_ * p.group_size + name.head;
+      const float max = softmax_.Origin(r, scale_.factor);
+      const float factor = Normaliser(p, head, kv_head_, max, sum);
+      if ((threadIdx.x & 3) == 0) StoreLse(p, row, head, max, sum);
+      const uint64_t address = RowAddress(p.out, row, head);
+#pragma unroll
+      for (int q = 0; q < kDims / 16; ++q) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float2 pair = Op::ValuePair(out_[r >> 1][2 * q], out_[r >> 1][2 * q + 1], i, r & 1);
+          StorePair(p, address, Op::ValueDim(q, i), pair.x * factor, pair.y * factor,
+                    p.out_in_words);
+        }
+      }
+    }
+  }
+
+  const AttentionParams& p;
+  PrefillTile tile_;
+  int kv_head_;
+  int first_row_;  // of the tile's rows
+  int num_rows_;
+  int begin_;  // keys of the walk
+  int end_;
+  uint32_t query_;
+  uint32_t ring_;
+  TokenAddress* addresses_;
+  RowPiece key_piece_;
+  RowPiece value_piece_;
+  LogitScale scale_;
+  RunningSoftmax<kRowTiles> softmax_;
+  float out_[kRowTiles][kDims / 8][4];
+};
+
+template <typename T, KvKind kKind, int kDims>
+__global__ void __launch_bounds__(PrefillShape<kDims>::kThreads,
+                                  PrefillShape<kDims>::kBlocksPerMultiprocessor)
+    PrefillKernel(const __grid_constant__ AttentionParams params) {
+  extern __shared__ __align__(128) uint8_t shared[];
+  Prefill<T, kKind, kDims>(params, shared).Run();
+}
+
+}  // namespace weft::cuda
+
+#endif  // WEFT_CUDA_KERNELS_ATTENTION_PREFILL_CUH_

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/runtime/prepared_attention.h"
+
+#include "absl/strings/str_cat.h"
+#include "cuda/kernels/attention/arguments.h"
+
+namespace weft::cuda {
+namespace {
+
+PlanConfig ConfigFor(const AttentionSpec& spec, const AttentionKernels& kernels) {
+  PlanConfig config;
+  config.tile_tokens = TileTokens(spec.group_size(), kernels.prefill.rows);
+  return config;
+}
+
+std::string Describe(const AttentionKernel& kernel) {
+  return absl::StrCat(kernel.threads, " threads and ", kernel.shared_bytes,
+                      " bytes of shared memory for ", kernel.rows, " rows");
+}
+
+}  // namespace
+
+CudaPreparedAttention::CudaPreparedAttention(const AttentionSpec& spec, const KvCacheLayout& layout,
+                                             DeviceId id, const AddressMap* allocations,
+                                             const AttentionKernels& kernels)
+    : PreparedAttention(spec, layout, id, ConfigFor(spec, kernels), allocations),
+      kernels_(kernels) {}
+
+std::string CudaPreparedAttention::Explain() const {
+  return absl::StrCat("cuda, ", kernels_.plain ? "f32 arithmetic" : "mma.sync", ": ",
+                      spec().ToString(), "\n  prefill: ", Describe(kernels_.prefill),
+                      kernels_.plain ? "" : absl::StrCat(", ", kernels_.stages, " stages"),
+                      "; tiles of ", plan_config().tile_tokens,
+                      " query tokens\n  decode: ", Describe(kernels_.decode));
+}
+
+}  // namespace weft::cuda
