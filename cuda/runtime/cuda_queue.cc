@@ -43,7 +43,10 @@ StagingPool::Source PinnedMemory(const CudaBackend* backend) {
                  absl::StrCat("pinning ", bytes, " bytes of host memory")));
     return static_cast<uint8_t*>(pointer);
   };
-  source.free = [](uint8_t* data) { cudaFreeHost(data); };
+  source.free = [](uint8_t* data) {
+    ScopedRelaxedCapture relaxed;
+    cudaFreeHost(data);
+  };
   return source;
 }
 
@@ -55,6 +58,7 @@ absl::StatusOr<std::unique_ptr<Queue>> CudaQueue::Create(std::shared_ptr<const C
                                                          std::optional<cudaStream_t> adopted) {
   ScopedDevice current(backend->device().ordinal);
   RETURN_IF_ERROR(current.status());
+  ScopedRelaxedCapture relaxed;
   cudaStream_t stream = adopted.value_or(nullptr);
   if (!adopted.has_value()) {
     RETURN_IF_ERROR(
@@ -139,6 +143,7 @@ absl::Status CudaQueue::Submit() {
   RETURN_IF_ERROR(current.status());
   ASSIGN_OR_RETURN(const bool capturing, IsCapturing());
   if (capturing) return SubmitToCapture();
+  ScopedRelaxedCapture relaxed;
   // Gives back the staging memory of a caller who submits often and waits seldom.
   RETURN_IF_ERROR(Reap(absl::InfinitePast(), /*deliver=*/true));
 

@@ -31,7 +31,7 @@ std::shared_ptr<Backend> Reference() {
 }
 
 // The row of `name` after its case alone was run on a device with `fault`.
-Row Run(Fault fault, const std::string& name, bool check = true) {
+Row RunOne(Fault fault, const std::string& name, bool check = true) {
   Preset preset = *FindPreset("tiny");
   std::vector<Case> chosen;
   for (Case& c : preset.cases) {
@@ -60,10 +60,10 @@ struct Planted {
 class FaultTest : public ::testing::TestWithParam<Planted> {};
 
 TEST_P(FaultTest, IsFoundBeforeAnythingIsTimed) {
-  const Row good = Run(Fault::kNone, GetParam().name);
+  const Row good = RunOne(Fault::kNone, GetParam().name);
   EXPECT_EQ(good.verdict, Verdict::kOk) << good.note;
   EXPECT_GT(good.seconds, 0.0);
-  const Row bad = Run(GetParam().fault, GetParam().name);
+  const Row bad = RunOne(GetParam().fault, GetParam().name);
   EXPECT_EQ(bad.verdict, Verdict::kFailed);
   EXPECT_TRUE(absl::StartsWith(bad.note, "check: ")) << bad.note;
   EXPECT_EQ(bad.seconds, 0.0);
@@ -92,7 +92,7 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 TEST(RunTest, WithoutChecksAWrongDeviceIsTimedAllTheSame) {
-  const Row row = Run(Fault::kWrongKvHead, "decode/b64_8k", /*check=*/false);
+  const Row row = RunOne(Fault::kWrongKvHead, "decode/b64_8k", /*check=*/false);
   EXPECT_EQ(row.verdict, Verdict::kOk);
   EXPECT_GT(row.seconds, 0.0);
 }
