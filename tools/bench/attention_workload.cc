@@ -27,6 +27,7 @@ AttentionSpec SpecOf(const Case& c) {
   spec.kv_dtype = c.kv_dtype;
   spec.window = c.window;
   spec.softcap = c.softcap;
+  spec.scale = c.scale;
   return spec;
 }
 

@@ -24,6 +24,9 @@ namespace {
 
 using weft::testing::Fault;
 
+// A mutant runs its operations at once, outside its queue's clock: who passes the check gets so far.
+constexpr std::string_view kUntimed = "does not measure its operations";
+
 std::shared_ptr<Backend> Reference() {
   Registry registry;
   EXPECT_TRUE(RegisterReferenceBackend(registry).ok());
@@ -61,12 +64,11 @@ class FaultTest : public ::testing::TestWithParam<Planted> {};
 
 TEST_P(FaultTest, IsFoundBeforeAnythingIsTimed) {
   const Row good = RunOne(Fault::kNone, GetParam().name);
-  EXPECT_EQ(good.verdict, Verdict::kOk) << good.note;
-  EXPECT_GT(good.seconds, 0.0);
+  EXPECT_EQ(good.verdict, Verdict::kUnsupported) << good.note;
+  EXPECT_TRUE(absl::StrContains(good.note, kUntimed)) << good.note;
   const Row bad = RunOne(GetParam().fault, GetParam().name);
   EXPECT_EQ(bad.verdict, Verdict::kFailed);
   EXPECT_TRUE(absl::StartsWith(bad.note, "check: ")) << bad.note;
-  EXPECT_EQ(bad.seconds, 0.0);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -74,7 +76,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Planted{Fault::kDropOwnKey, "decode/b1_8k"},
                       Planted{Fault::kDropGranuleStart, "decode/b1_128k"},
                       Planted{Fault::kWrongKvHead, "decode/b64_8k"},
-                      Planted{Fault::kOtherFp8, "decode/b64_8k_fp8kv"},
+                      Planted{Fault::kForeignKey, "decode/b64_8k_fp8kv"},
                       Planted{Fault::kSeeNextKey, "prefill/1x8k"},
                       Planted{Fault::kIgnoreWindow, "prefill/window4096_32k"},
                       Planted{Fault::kIgnoreSoftcap, "prefill/softcap_8k"},
@@ -91,10 +93,9 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
-TEST(RunTest, WithoutChecksAWrongDeviceIsTimedAllTheSame) {
+TEST(RunTest, WithoutChecksAWrongDeviceGetsAsFarAsTheTimer) {
   const Row row = RunOne(Fault::kWrongKvHead, "decode/b64_8k", /*check=*/false);
-  EXPECT_EQ(row.verdict, Verdict::kOk);
-  EXPECT_GT(row.seconds, 0.0);
+  EXPECT_TRUE(absl::StrContains(row.note, kUntimed)) << row.note;
 }
 
 TEST(CasesTest, NamesAreUniqueAndTinyHasThemAll) {

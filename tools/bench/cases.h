@@ -48,6 +48,7 @@ struct Case {
   DType kv_dtype = DType::kBF16;  // queries and outputs are bf16
   int64_t window = 0;
   float softcap = 0.0f;
+  float scale = 0.0f;  // of the logits; 0: 1 / sqrt(head size)
   std::vector<CaseRequests> requests;
 
   // Of small operations.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/base/no_destructor.h"
+#include "absl/status/status.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "core/status_macros.h"
@@ -27,6 +28,9 @@ class QueueReplay final : public Replay {
     RETURN_IF_ERROR(queue_.Wait(absl::Now() + kPatience));
     absl::Duration sum;
     for (const OpTime& time : queue_.TakeOpTimes()) sum += time.time;
+    if (sum == absl::ZeroDuration()) {
+      return absl::UnimplementedError("the queue of this device does not measure its operations");
+    }
     return absl::ToDoubleSeconds(sum);
   }
 

@@ -125,8 +125,11 @@ class Runner {
                     session_.preset().case_seconds);
     Set(read, timing);
     if (absl::IsUnimplemented(timing.status())) read.verdict = Verdict::kNotMeasured;
-    if (timing.ok()) row.floor_seconds = timing->median;
-    row.note = timing.ok() ? "" : "floor: of the copy";
+    if (timing.ok()) {
+      row.floor_seconds = timing->median;
+    } else if (row.verdict == Verdict::kOk) {
+      row.note = "floor: of the copy";
+    }
     Add(std::move(row));
     Add(std::move(read));
   }
