@@ -78,6 +78,7 @@ class AttentionLayer {
 
   const AttentionSpec& spec() const { return prepared_->spec(); }
   const KvCacheLayout& layout() const { return prepared_->layout(); }
+  const PreparedAttention& prepared() const { return *prepared_; }
   uint64_t fingerprint() const { return fingerprint_; }
 
  private:

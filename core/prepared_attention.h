@@ -10,6 +10,7 @@
 #include "core/address_map.h"
 #include "core/attention_spec.h"
 #include "core/device.h"
+#include "core/dtype.h"
 #include "core/kv_cache.h"
 #include "core/plan.h"
 
@@ -29,6 +30,11 @@ class PreparedAttention {
   // Of the backend that made it: only queues of that very object can run it, since two backend
   // objects of one device share neither kernels nor addresses.
   const AddressMap& allocations() const { return *allocations_; }
+
+  // What the softmax's weights are rounded to before they are multiplied with values: f32, or a
+  // 16-bit type where tensor cores multiply. An output is as good as this type, or its own,
+  // allows.
+  virtual DType weight_dtype() const { return DType::kF32; }
 
   // The kernels chosen, and why.
   virtual std::string Explain() const = 0;

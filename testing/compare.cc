@@ -174,6 +174,13 @@ Tolerance ToleranceFor(DType dtype) {
   }
 }
 
+Tolerance ToleranceFor(DType dtype, DType intermediate) {
+  const Tolerance a = ToleranceFor(dtype);
+  const Tolerance b = ToleranceFor(intermediate);
+  return {std::max(a.relative_frobenius, b.relative_frobenius), std::max(a.atol, b.atol),
+          std::max(a.rtol, b.rtol)};
+}
+
 absl::Status CompareTensors(const HostTensor& actual, const HostTensor& expected,
                             const Tolerance& tolerance, const CompareContext& context,
                             Difference* difference) {

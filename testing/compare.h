@@ -46,6 +46,10 @@ struct Tolerance {
 // answer must count as the stored numbers do: divided by the scale and cut at the largest of them.
 Tolerance ToleranceFor(DType dtype);
 
+// Of an output that was made from numbers of `intermediate` (PreparedAttention::weight_dtype): the
+// wider of the two.
+Tolerance ToleranceFor(DType dtype, DType intermediate);
+
 // What a report says of the place of an error. Axis 0 of a tensor is the row, axis 1 the head.
 struct CompareContext {
   std::string case_line;                     // pasted back, it reproduces the failure

@@ -175,6 +175,15 @@ struct WholeVector {
                                                const float (&values)[kCount]) {
     StoreElements(type, address, values);
   }
+  // kE4M3 or kE5M2.
+  static __device__ __forceinline__ void StoreFp8(ElementType type, uint64_t address,
+                                                  const float (&values)[kCount]) {
+    if (type == ElementType::kE5M2) {
+      StoreQuads(ElementType::kE5M2, address, values);
+    } else {
+      StoreQuads(ElementType::kE4M3, address, values);
+    }
+  }
 };
 
 // And one that it may not.
@@ -192,6 +201,10 @@ struct OneElement {
   static __device__ __forceinline__ void Store(ElementType type, uint64_t address,
                                                const float (&values)[1]) {
     StoreElement(type, address, values[0]);
+  }
+  static __device__ __forceinline__ void StoreFp8(ElementType type, uint64_t address,
+                                                  const float (&values)[1]) {
+    StoreGlobal(address, static_cast<uint8_t>(Fp8sOfFloats(type, values[0], 0.0f)));
   }
 };
 

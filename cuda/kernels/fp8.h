@@ -55,24 +55,24 @@ WEFT_HOST_DEVICE inline float FloatOfFp8(ElementType type, uint32_t code) {
 
 // x / scale for many x, as IEEE 754 rounds it wherever fp8 tells it from 0 and from the largest
 // value: products in place of a division, since the reciprocal is shared.
-enum class QuotientWay : uint32_t {
-  kProduct,    // the scale is a power of two
-  kCorrected,  // others that are neither so large nor so small that an exact remainder may be lost
-  kDivision,
-};
 struct Quotient {
-  float scale;
-  float inverse;  // nearest to 1 / scale
-  QuotientWay way;
+  bool power;     // the scale is a power of two: x * inverse is the quotient
+  float lift;     // a power of two, by which x and a very small or very large scale are multiplied
+  float scale;    // lifted
+  float inverse;  // nearest to 1 / scale, of the lifted one
 };
 
+// `scale` is positive and finite.
 WEFT_HOST_DEVICE inline Quotient MakeQuotient(float scale) {
-  if (!(scale >= 0x1p-60f && scale <= 0x1p60f)) return {scale, 0.0f, QuotientWay::kDivision};
-  const bool power = (BitsOfFloat(scale) & 0x7fffffu) == 0;
-  return {scale, 1.0f / scale, power ? QuotientWay::kProduct : QuotientWay::kCorrected};
+  // Lifted by as much, x is exact, or else so small or large that its code is 0 or the largest.
+  const float lift = scale < 0x1p-60f ? 0x1p100f : scale > 0x1p60f ? 0x1p-100f : 1.0f;
+  const bool power = (BitsOfFloat(scale) & 0x7fffffu) == 0 && lift == 1.0f;
+  scale *= lift;
+  return {power, lift, scale, 1.0f / scale};
 }
 
 WEFT_HOST_DEVICE inline float CorrectedQuotient(const Quotient& by, float x) {
+  x *= by.lift;
   const float guess = x * by.inverse;
   // The first step makes the guess one of the two floats beside the quotient. Then the second
   // rounds correctly, because `inverse` does (Markstein 1990, theorem 8.5).
@@ -86,12 +86,10 @@ WEFT_HOST_DEVICE inline float CorrectedQuotient(const Quotient& by, float x) {
 
 template <int kCount>
 WEFT_HOST_DEVICE inline void DivideAll(const Quotient& by, float (&values)[kCount]) {
-  if (by.way == QuotientWay::kProduct) {
+  if (by.power) {
     for (float& value : values) value *= by.inverse;
-  } else if (by.way == QuotientWay::kCorrected) {
-    for (float& value : values) value = CorrectedQuotient(by, value);
   } else {
-    for (float& value : values) value /= by.scale;
+    for (float& value : values) value = CorrectedQuotient(by, value);
   }
 }
 

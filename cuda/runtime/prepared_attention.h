@@ -16,6 +16,10 @@ class CudaPreparedAttention final : public PreparedAttention {
   CudaPreparedAttention(const AttentionSpec& spec, const KvCacheLayout& layout, DeviceId id,
                         const AddressMap* allocations, const AttentionKernels& kernels);
 
+  DType weight_dtype() const override {
+    if (kernels_.plain) return DType::kF32;
+    return IsFp8(layout().dtype()) ? DType::kF16 : spec().dtype;
+  }
   std::string Explain() const override;
 
   const AttentionKernels& kernels() const { return kernels_; }

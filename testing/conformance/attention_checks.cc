@@ -63,10 +63,11 @@ absl::Status CheckAttention(Backend& backend, const AttentionCase& c) {
   context.tensor = "out";
   if (c.out == OutKind::kE4M3) {
     RETURN_IF_ERROR(CheckNearestE4M3(actual.out, expected.out.values, c.Spec().out_scale,
-                                     expected.out.extents, context));
+                                     ToleranceFor(actual.weights), expected.out.extents, context));
   } else {
     RETURN_IF_ERROR(CompareTensors(DecodeTensor(c.output_dtype(), expected.out.extents, actual.out),
-                                   expected.out, ToleranceFor(c.output_dtype()), context));
+                                   expected.out, ToleranceFor(c.output_dtype(), actual.weights),
+                                   context));
   }
   if (c.lse != LseKind::kNone) {
     context.tensor = "lse";

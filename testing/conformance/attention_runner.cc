@@ -266,6 +266,7 @@ absl::Status Runner::RunRank(int64_t rank) {
   RankRun run;
   run.io = batch_->MakeIo(rows);
   ASSIGN_OR_RETURN(const Layers layers, MakeLayers(backend_, case_, *batch_, run.io));
+  output_.weights = (layers.paged ? *layers.paged : *layers.fresh).prepared().weight_dtype();
   ASSIGN_OR_RETURN(CacheImage cache, batch_->ContextImage());
   ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, backend_.CreateQueue());
   ASSIGN_OR_RETURN(const KvCacheView view, cache.ToDevice(backend_, *queue));

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/backend.h"
+#include "core/dtype.h"
 #include "testing/conformance/attention_case.h"
 
 namespace weft::testing {
@@ -18,6 +19,8 @@ namespace weft::testing {
 struct AttentionOutput {
   std::vector<uint8_t> out;  // [rows, heads, head_size]
   std::vector<uint8_t> lse;  // f32 [rows, heads]; empty if the case wants none
+  // PreparedAttention::weight_dtype() of the layer that was run.
+  DType weights = DType::kF32;
 };
 
 // Beside returning the result it checks everything that holds for any kernel: the cache holds the

@@ -31,15 +31,14 @@ std::vector<uint8_t> QuantizedRow(absl::Span<const uint8_t> row, DType from, DTy
 }
 
 absl::Status CheckNearestE4M3(absl::Span<const uint8_t> codes, absl::Span<const double> exact,
-                              float scale, absl::Span<const int64_t> extents,
-                              const CompareContext& context) {
-  const Tolerance sums = ToleranceFor(DType::kF32);
+                              float scale, const Tolerance& tolerance,
+                              absl::Span<const int64_t> extents, const CompareContext& context) {
   for (size_t i = 0; i < exact.size(); ++i) {
     const double value = exact[i] / double{scale};
     const double got = F8E4M3ToF32(codes[i]);
     const double best = F8E4M3ToF32(F32ToF8E4M3(static_cast<float>(value)));
     if (std::isnan(value) && std::isnan(got)) continue;
-    const double doubt = sums.atol / double{scale} + sums.rtol * std::abs(value);
+    const double doubt = tolerance.atol / double{scale} + tolerance.rtol * std::abs(value);
     const bool right =
         std::isinf(value) ? got == best : std::abs(got - value) <= std::abs(best - value) + doubt;
     if (right) continue;

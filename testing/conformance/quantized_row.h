@@ -26,11 +26,11 @@ std::vector<uint8_t> QuantizedRow(absl::Span<const uint8_t> row, DType from, DTy
 float ScaleOf(absl::Span<const float> scales, int64_t head);
 
 // OK if every stored e4m3 number is the one nearest to exact / scale (saturated), but where that
-// lies so near the middle of two that the rounding of f32 sums before (ToleranceFor) decides. A NaN
-// is a NaN. `extents` are those of the tensor, of three axes.
+// lies so near the middle of two that the error before, within `tolerance`, decides. A NaN is a
+// NaN. `extents` are those of the tensor, of three axes.
 absl::Status CheckNearestE4M3(absl::Span<const uint8_t> codes, absl::Span<const double> exact,
-                              float scale, absl::Span<const int64_t> extents,
-                              const CompareContext& context);
+                              float scale, const Tolerance& tolerance,
+                              absl::Span<const int64_t> extents, const CompareContext& context);
 
 }  // namespace weft::testing
 

@@ -55,6 +55,8 @@ constexpr Instance kPlainInstances[] = {
 #undef WEFT_ENTRY
 };
 
+bool IsFp8(ElementType type) { return type >= ElementType::kE4M3; }
+
 bool FindKernels(ElementType type, ElementType kv_type, int bucket, AttentionKernels* kernels) {
   for (const Instance& instance : kPlainInstances) {
     if (type == ElementType::kF32 && instance.bucket == bucket) {
@@ -62,8 +64,9 @@ bool FindKernels(ElementType type, ElementType kv_type, int bucket, AttentionKer
       return true;
     }
   }
+  const ElementType computed = IsFp8(kv_type) ? F16 : type;
   for (const Instance& instance : kInstances) {
-    if (instance.type == type && instance.kv_type == kv_type && instance.bucket == bucket) {
+    if (instance.type == computed && instance.kv_type == kv_type && instance.bucket == bucket) {
       *kernels = instance.make();
       return true;
     }

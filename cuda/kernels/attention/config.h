@@ -30,12 +30,15 @@ struct PrefillShape {
   static constexpr int kRows = kWarps * kRowTiles * 16;
   static constexpr int kBlocksPerMultiprocessor = kDims > 128 ? 1 : 2;
 
+  static constexpr int kHeaderBytes = 512;  // the tile's entry; tiles begin at multiples of a row's bytes
   static constexpr int QueryBytes() { return kRows * kDims * 2; }
   // Keys and values of one stage.
   static constexpr int StageBytes(int element_bytes) { return 2 * kKeys * kDims * element_bytes; }
   static constexpr int AddressBytes() { return 2 * kKeys * 16; }
+  // Powers of two that rows of the query were divided by (RowScale).
+  static constexpr int RowScaleBytes() { return kRows * 4; }
   static constexpr int SharedBytes(int element_bytes, int stages) {
-    return QueryBytes() + stages * StageBytes(element_bytes) + AddressBytes();
+    return kHeaderBytes + QueryBytes() + stages * StageBytes(element_bytes) + AddressBytes() + RowScaleBytes();
   }
 };
 
@@ -68,16 +71,16 @@ constexpr int PlainSharedBytes(int dims) {
 
 inline constexpr int kMergeThreads = 256;
 
-// Every kernel of attention that is compiled, for each architecture: type of the query (and of the
-// cache unless the next says otherwise), kind of the cache, head bucket. Each row stands for a
-// prefill and a decode kernel.
-#define WEFT_ATTENTION_INSTANCES(X)                                              \
-  X(F16, kSame, 64) X(F16, kSame, 128) X(F16, kSame, 256)                        \
-  X(F16, kE4M3, 64) X(F16, kE4M3, 128) X(F16, kE4M3, 256)                        \
-  X(F16, kE5M2, 64) X(F16, kE5M2, 128) X(F16, kE5M2, 256)                        \
-  X(BF16, kSame, 64) X(BF16, kSame, 128) X(BF16, kSame, 256)                     \
-  X(BF16, kE4M3, 64) X(BF16, kE4M3, 128) X(BF16, kE4M3, 256)                     \
-  X(BF16, kE5M2, 64) X(BF16, kE5M2, 128) X(BF16, kE5M2, 256)
+// Every kernel of attention that is compiled, for each architecture: the type that is multiplied in,
+// kind of the cache, head bucket. Each row stands for a prefill and a decode kernel.
+//
+// The numbers of an fp8 cache are numbers of f16 as well, and of a weight f16 keeps more than bf16;
+// so f16 is what they are multiplied in, whatever the query's type is.
+#define WEFT_ATTENTION_INSTANCES(X)                       \
+  X(F16, kSame, 64) X(F16, kSame, 128) X(F16, kSame, 256) \
+  X(F16, kE4M3, 64) X(F16, kE4M3, 128) X(F16, kE4M3, 256) \
+  X(F16, kE5M2, 64) X(F16, kE5M2, 128) X(F16, kE5M2, 256) \
+  X(BF16, kSame, 64) X(BF16, kSame, 128) X(BF16, kSame, 256)
 
 // f32 queries, any cache that goes with them; one kernel for prefills and decodes.
 #define WEFT_PLAIN_ATTENTION_INSTANCES(X) X(64) X(128) X(256)

@@ -32,8 +32,16 @@ __device__ inline float* PartialSum(const AttentionParams& p, int64_t partial, i
   return reinterpret_cast<float*>(p.partial_sums) +
          (partial * p.num_heads + head) * int64_t{p.head_size};
 }
-__device__ inline float2* PartialStats(const AttentionParams& p, int64_t partial, int head) {
-  return reinterpret_cast<float2*>(p.partial_stats) + partial * p.num_heads + head;
+// Its largest logit and its sum of weights; a multiple of 4 bytes, not of 8, where sums before it
+// are odd in number.
+__device__ inline float* PartialStats(const AttentionParams& p, int64_t partial, int head) {
+  return reinterpret_cast<float*>(p.partial_stats) + (partial * p.num_heads + head) * 2;
+}
+__device__ inline void StoreStats(const AttentionParams& p, int64_t partial, int head, float max,
+                                  float sum) {
+  float* stats = PartialStats(p, partial, head);
+  stats[0] = max;
+  stats[1] = sum;
 }
 
 // A granule of a decode row, as a block of threads finds it.
@@ -181,6 +189,7 @@ class Decode {
   // Fragments of the queries, in registers for the whole walk. Rows that are not there are 0.
   __device__ void LoadQueries() {
     const uint32_t bytes = ElementBytes(p.query_type);
+    const bool wide = std::is_same_v<T, __nv_bfloat16> || p.query_type == ElementType::kBF16;
 #pragma unroll
     for (int k = 0; k < kDims / 16; ++k) {
 #pragma unroll
@@ -189,18 +198,37 @@ class Decode {
         const uint32_t dim = DimAt(k * 16 + (r >> 1) * 8 + (lane_ & 3) * 2);
         query_[k][r] = 0;
         if (head >= work_.num_heads || dim >= p.head_size) continue;
-        const uint64_t at =
-            RowAddress(p.query, work_.row, work_.first_head + head) + dim * bytes;
-        constexpr ElementType kOwn =
-            std::is_same_v<T, __half> ? ElementType::kF16 : ElementType::kBF16;
-        if (p.query_in_pieces && p.query_type == kOwn) {
+        const uint64_t at = RowAddress(p.query, work_.row, work_.first_head + head) + dim * bytes;
+        if (p.query_in_pieces && bytes == 2) {
           query_[k][r] = __ldg(reinterpret_cast<const uint32_t*>(at));
-        } else {
-          query_[k][r] = PackPair<T>(
-              LoadElement(p.query_type, at),
-              dim + 1 < p.head_size ? LoadElement(p.query_type, at + bytes) : 0.0f);
+          continue;
         }
+        const float low = LoadElement(p.query_type, at);
+        const float high = dim + 1 < p.head_size ? LoadElement(p.query_type, at + bytes) : 0.0f;
+        query_[k][r] = wide ? PackPair<__nv_bfloat16>(low, high) : PackPair<__half>(low, high);
       }
+    }
+    factors_[0] = factors_[1] = scale_.factor;
+    if (kKind != KvKind::kSame && p.query_type == ElementType::kBF16) MakeHalves();
+  }
+
+  // Queries of bfloat16 become halves times a power of two.
+  __device__ void MakeHalves() {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float size = 0.0f;
+#pragma unroll
+      for (int k = 0; k < kDims / 16; ++k)
+        size = fmaxf(size, fmaxf(PairSize(query_[k][r]), PairSize(query_[k][r + 2])));
+      const float scale = RowScale(QuadMax(size));
+      const float inverse = 1.0f / scale;
+#pragma unroll
+      for (int k = 0; k < kDims / 16; ++k) {
+        query_[k][r] = HalvesOfPair(query_[k][r], inverse);
+        query_[k][r + 2] = HalvesOfPair(query_[k][r + 2], inverse);
+      }
+      row_scales_[r] = scale;
+      if (!scale_.shaped) factors_[r] *= scale;
     }
   }
 
@@ -217,7 +245,7 @@ class Decode {
 #pragma unroll
     for (int load = 0; load < Op::kKeyLoads; ++load) {
       uint32_t b[Op::kSteps][2][2];
-      Op::LoadKeys(keys, 0, load, b);
+      Op::LoadKeys(keys + Op::KeyLane(), 0, load, b);
 #pragma unroll
       for (int step = 0; step < Op::kSteps; ++step) {
         const auto& a = query_[load * Op::kSteps + step];
@@ -239,7 +267,7 @@ class Decode {
       }
     }
     float rescale[2];
-    const bool changed = softmax_.Update(s, scale_.factor, rescale);
+    const bool changed = softmax_.Update(s, factors_, rescale);
     if (__any_sync(~0u, changed)) {
 #pragma unroll
       for (int d = 0; d < kDims / 8; ++d) {
@@ -252,7 +280,7 @@ class Decode {
 #pragma unroll
     for (int load = 0; load < Op::kValueLoads; ++load) {
       uint32_t b[Op::kValueTiles][2];
-      Op::LoadValues(keys + kTileBytes, 0, load, b);
+      Op::LoadValues(keys + kTileBytes + Op::ValueLane(), 0, load, b);
 #pragma unroll
       for (int i = 0; i < Op::kValueTiles; ++i)
         MultiplyAdd<T>(out_[0][load * Op::kValueTiles + i], a, b[i][0], b[i][1]);
@@ -269,7 +297,7 @@ class Decode {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           float& logit = s[0][k][r * 2 + e];
-          logit = scale_.Shape(p, logit, slope,
+          logit = scale_.Shape(p, logit * row_scales_[r], slope,
                                static_cast<float>(base + k * 8 + e - work_.position));
         }
       }
@@ -289,7 +317,7 @@ class Decode {
       const float sum = QuadSum(softmax_.sum[r]);
       if (head >= work_.num_heads) continue;
       if ((lane_ & 3) == 0)
-        stats[warp_][head] = make_float2(softmax_.Origin(r, scale_.factor), sum);
+        stats[warp_][head] = make_float2(softmax_.Origin(r, factors_[r]), sum);
       float* row = sums + warp_ * kWarpFloats + head * kDims;
 #pragma unroll
       for (int q = 0; q < kDims / 16; ++q) {
@@ -319,8 +347,7 @@ class Decode {
         weighted = fmaf(factor, sums[w * kWarpFloats + head * kDims + dim], weighted);
       }
       PartialSum(p, work_.partial, work_.first_head + head)[dim] = weighted;
-      if (dim == 0)
-        *PartialStats(p, work_.partial, work_.first_head + head) = make_float2(max, total);
+      if (dim == 0) StoreStats(p, work_.partial, work_.first_head + head, max, total);
     }
   }
 
@@ -333,6 +360,8 @@ class Decode {
   RowPiece key_piece_;
   RowPiece value_piece_;
   LogitScale scale_;
+  float row_scales_[2] = {1.0f, 1.0f};
+  float factors_[2];
   RunningSoftmax<1> softmax_;
   uint32_t query_[kDims / 16][4];
   float out_[1][kDims / 8][4];
@@ -341,7 +370,7 @@ class Decode {
 template <typename T, KvKind kKind, int kDims>
 __global__ void __launch_bounds__(DecodeShape<kDims>::kThreads)
     DecodeKernel(const __grid_constant__ AttentionParams params) {
-  extern __shared__ __align__(128) uint8_t shared[];
+  extern __shared__ __align__(1024) uint8_t shared[];
   Decode<T, kKind, kDims>(params, shared).Run();
 }
 

@@ -39,9 +39,11 @@ __device__ inline float Tanh(float x) {
   const float near = fmaf(series * square, x, x);
   // Of NaN fminf makes 20; it takes the other branch below.
   const float power = Exp2(fminf(size, 20.0f) * (2.0f * kLog2E));
-  const float far = copysignf(fmaf(-2.0f, __frcp_rn(power + 1.0f), 1.0f), x);
+  const float far = copysignf(fmaf(-2.0f, Reciprocal(power + 1.0f), 1.0f), x);
   return size >= 0.35f ? far : near;
 }
+
+inline constexpr float kLargeSoftcap = 64.0f;
 
 // How logits come from products: constant for a block of threads.
 struct LogitScale {
@@ -58,11 +60,17 @@ struct LogitScale {
     return s;
   }
 
-  // `distance` is the key's position less the row's.
+  // `distance` is the key's position less the row's. To units of log2.
   __device__ float Shape(const AttentionParams& p, float product, float slope,
                          float distance) const {
     float logit = product * scale;
-    if (p.softcap != 0.0f) logit = p.softcap * Tanh(logit * p.inverse_softcap);
+    if (p.softcap > kLargeSoftcap) {
+      logit = p.softcap * Tanh(logit * p.inverse_softcap);
+    } else if (p.softcap != 0.0f) {
+      // tanh(x) = 1 - 2 / (e^2x + 1), good to 2^-22 or so: of a cap up to 64 that is nothing.
+      const float power = Exp2(logit * (p.inverse_softcap * (2.0f * kLog2E)));
+      logit = fmaf(-2.0f * p.softcap, Reciprocal(power + 1.0f), p.softcap);
+    }
     return fmaf(slope, distance, logit) * kLog2E;
   }
 };
@@ -108,15 +116,16 @@ struct RunningSoftmax {
   }
 
   // Takes in a block of logits and leaves weights in their place. rescale[r] is what the row's
-  // earlier sums are to be multiplied with. `factor` as in LogitScale. True if any is not 1.
+  // earlier sums are to be multiplied with. factors[r] as in LogitScale. True if any is not 1.
   template <int kKeyTiles>
-  __device__ bool Update(float (&s)[kRowTiles][kKeyTiles][4], float factor,
+  __device__ bool Update(float (&s)[kRowTiles][kKeyTiles][4], const float (&factors)[kRows],
                          float (&rescale)[kRows]) {
     bool changed = false;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       const int m = r >> 1;
       const int e = (r & 1) * 2;
+      const float factor = factors[r];
       float largest = fmaxf(s[m][0][e], s[m][0][e + 1]);
 #pragma unroll
       for (int n = 1; n < kKeyTiles; ++n)

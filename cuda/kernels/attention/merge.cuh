@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kMergeThreads)
 
   float max = MinusInfinity();
   for (int g = threadIdx.x; g < num_granules; g += kMergeThreads)
-    max = fmaxf(max, PartialStats(p, row.w + g, head)->x);
+    max = fmaxf(max, PartialStats(p, row.w + g, head)[0]);
 #pragma unroll
   for (int lane = 16; lane > 0; lane /= 2) max = fmaxf(max, __shfl_xor_sync(~0u, max, lane));
   if (threadIdx.x % 32 == 0) maxima[threadIdx.x / 32] = max;
@@ -75,20 +75,22 @@ __global__ void __launch_bounds__(kMergeThreads)
   // The team's first granule, counted from the row's first.
   const int start = (team - first_granule % kTeams + kTeams) % kTeams;
   for (int base = start; base < num_granules; base += kAhead * kTeams) {
-    float2 stats[kAhead];
+    float maxima_of[kAhead];
+    float sums_of[kAhead];
     Type parts[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       const int g = min(base + i * kTeams, num_granules - 1);
-      stats[i] = *PartialStats(p, row.w + g, head);
+      maxima_of[i] = PartialStats(p, row.w + g, head)[0];
+      sums_of[i] = PartialStats(p, row.w + g, head)[1];
       if (holds)
         parts[i] = *reinterpret_cast<const Type*>(PartialSum(p, row.w + g, head) + dim);
     }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       if (base + i * kTeams >= num_granules) break;
-      const float factor = Exp2(stats[i].x - origin);
-      total = fmaf(factor, stats[i].y, total);
+      const float factor = Exp2(maxima_of[i] - origin);
+      total = fmaf(factor, sums_of[i], total);
       const float* part = reinterpret_cast<const float*>(&parts[i]);
 #pragma unroll
       for (int v = 0; v < kVector; ++v) sum[v] = fmaf(factor, part[v], sum[v]);

@@ -18,6 +18,7 @@
 #include <cuda_fp8.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/kernels/attention/ptx.cuh"
 
@@ -40,23 +41,42 @@ __device__ inline uint32_t PieceOffset(int row, int piece) {
   return static_cast<uint32_t>((row * kPieces + (piece ^ Twist<kPieces>(row))) * kPieceBytes);
 }
 
-// Codes 0 and 1 of the low half of `codes` as a pair of T.
-template <typename T, KvKind kKind>
+// The address of piece i + 2 * pairs of a row, from that of piece i < 2. A tile begins at a multiple
+// of a row's bytes, so that the twist is an exclusive or of addresses.
+__device__ inline uint32_t NextPieces(uint32_t address, int pairs) {
+  return address ^ static_cast<uint32_t>(pairs * 2 * kPieceBytes);
+}
+
+// Codes 0 and 1 of the low half of `codes` as halves.
+template <KvKind kKind>
 __device__ inline uint32_t WidenPair(uint32_t codes) {
   const __half2_raw raw = __nv_cvt_fp8x2_to_halfraw2(
       static_cast<__nv_fp8x2_storage_t>(codes), kKind == KvKind::kE4M3 ? __NV_E4M3 : __NV_E5M2);
-  const __half2 halves(raw);
-  if constexpr (sizeof(T) == sizeof(__half) && !std::is_same_v<T, __half>) {
-    const float2 floats = __half22float2(halves);
-    return PackPair<T>(floats.x, floats.y);
-  } else {
-    return *reinterpret_cast<const uint32_t*>(&halves);
-  }
+  return *reinterpret_cast<const uint32_t*>(&raw);
+}
+
+// A power of two that the numbers of a row are divided by before they become halves, so that the
+// largest of them, `size`, comes below 2^15 and as little as possible of the others is lost: all
+// but what is 2^38 times smaller. 1 for a row of zeros, infinities or NaN.
+__device__ inline float RowScale(float size) {
+  const int exponent = static_cast<int>(__float_as_uint(size) >> 23) - 127;
+  if (!(size > 0.0f) || exponent > 127) return 1.0f;
+  return __uint_as_float(static_cast<uint32_t>(max(exponent - 14, -126) + 127) << 23);
+}
+
+// A pair of bfloat16: the larger magnitude, and the two as halves, times `factor`.
+__device__ inline float PairSize(uint32_t pair) {
+  return fmaxf(fabsf(__uint_as_float(pair << 16)), fabsf(__uint_as_float(pair & 0xffff0000u)));
+}
+__device__ inline uint32_t HalvesOfPair(uint32_t pair, float factor) {
+  return PackPair<__half>(__uint_as_float(pair << 16) * factor,
+                          __uint_as_float(pair & 0xffff0000u) * factor);
 }
 
 // What kernels for numbers of type T (__half or __nv_bfloat16) over a cache of `kKind` read.
 template <typename T, KvKind kKind, int kDims>
 struct Operands {
+  static_assert(kKind == KvKind::kSame || std::is_same_v<T, __half>);
   static constexpr int kElementBytes = kKind == KvKind::kSame ? 2 : 1;
   static constexpr int kPieces = kDims * kElementBytes / kPieceBytes;  // of a row
   static constexpr int kRowBytes = kDims * kElementBytes;
@@ -67,12 +87,21 @@ struct Operands {
   static constexpr int kValueTiles = 2 * kSteps;
   static constexpr int kValueLoads = kDims / (8 * kValueTiles);
 
-  // Fragments of 16 keys from `key` on, for the steps of load `load`: b[step][keys / 8].
-  __device__ static void LoadKeys(uint32_t tile, int key, int load, uint32_t (&b)[kSteps][2][2]) {
+  // Where a lane reads keys and values in a tile, but for NextPieces and whole groups of 16 rows.
+  __device__ static uint32_t KeyLane() {
     const int lane = threadIdx.x & 31;
-    const int row = key + ((lane >> 4) << 3) + (lane & 7);
+    return PieceOffset<kPieces>(((lane >> 4) << 3) + (lane & 7), (lane >> 3) & 1);
+  }
+  __device__ static uint32_t ValueLane() {
+    const int lane = threadIdx.x & 31;
+    return PieceOffset<kPieces>((((lane >> 3) & 1) << 3) + (lane & 7), lane >> 4);
+  }
+
+  // Fragments of 16 keys from `key` on (a multiple of 16), for the steps of load `load`:
+  // b[step][keys / 8]. `lane` is the tile's address and KeyLane().
+  __device__ static void LoadKeys(uint32_t lane, int key, int load, uint32_t (&b)[kSteps][2][2]) {
     uint32_t r[4];
-    LoadMatrices(tile + PieceOffset<kPieces>(row, load * 2 + ((lane >> 3) & 1)), r);
+    LoadMatrices(NextPieces(lane, load) + key * kRowBytes, r);
     if constexpr (kKind == KvKind::kSame) {
       b[0][0][0] = r[0];
       b[0][0][1] = r[1];
@@ -81,19 +110,18 @@ struct Operands {
     } else {
 #pragma unroll
       for (int m = 0; m < 4; ++m) {
-        b[m & 1][m >> 1][0] = WidenPair<T, kKind>(r[m]);
-        b[m & 1][m >> 1][1] = WidenPair<T, kKind>(r[m] >> 16);
+        b[m & 1][m >> 1][0] = WidenPair<kKind>(r[m]);
+        b[m & 1][m >> 1][1] = WidenPair<kKind>(r[m] >> 16);
       }
     }
   }
 
-  // Fragments of 16 values from `key` on, for the column tiles of load `load`: b[tile].
-  __device__ static void LoadValues(uint32_t tile, int key, int load,
+  // Fragments of 16 values from `key` on, for the column tiles of load `load`: b[tile]. `lane` is
+  // the tile's address and ValueLane().
+  __device__ static void LoadValues(uint32_t lane, int key, int load,
                                     uint32_t (&b)[kValueTiles][2]) {
-    const int lane = threadIdx.x & 31;
-    const int row = key + (((lane >> 3) & 1) << 3) + (lane & 7);
     uint32_t r[4];
-    LoadTransposed(tile + PieceOffset<kPieces>(row, load * 2 + (lane >> 4)), r);
+    LoadTransposed(NextPieces(lane, load) + key * kRowBytes, r);
     if constexpr (kKind == KvKind::kSame) {
       b[0][0] = r[0];
       b[0][1] = r[1];
@@ -104,8 +132,8 @@ struct Operands {
       for (int m = 0; m < 4; ++m) {
         // Codes of two neighbouring dimensions of one key, and the same of the next key.
         const int pair = (m >> 1) * 2;
-        b[pair][m & 1] = WidenPair<T, kKind>(__byte_perm(r[m], 0, 0x4420));
-        b[pair + 1][m & 1] = WidenPair<T, kKind>(__byte_perm(r[m], 0, 0x4431));
+        b[pair][m & 1] = WidenPair<kKind>(__byte_perm(r[m], 0, 0x4420));
+        b[pair + 1][m & 1] = WidenPair<kKind>(__byte_perm(r[m], 0, 0x4431));
       }
     }
   }

@@ -55,9 +55,10 @@ __device__ inline RowPiece MakeRowPiece(const CacheSide& side, uint32_t head_siz
   const uint32_t dim = piece * (kPieceBytes / kElementBytes);
   if (dim >= head_size) return {0, 0};
   const uint32_t left = (head_size - dim) * kElementBytes;
+  const uint32_t bytes = left < kPieceBytes ? left : kPieceBytes;
+  if (side.run >= head_size) return {int64_t{piece} * kPieceBytes, bytes};
   const uint32_t run = dim / side.run;
-  return {run * side.run_stride + int64_t{dim - run * side.run} * kElementBytes,
-          left < kPieceBytes ? left : kPieceBytes};
+  return {run * side.run_stride + int64_t{dim - run * side.run} * kElementBytes, bytes};
 }
 
 // The slow way, for rows that do not lie in pieces: element by element, and not asynchronous. What is

@@ -137,8 +137,7 @@ class Plain {
         if (dim < p.head_size) sums[dim] = state_[r].folded_out[i];
       }
       const float sum = WarpSum(state_[r].folded_sum);
-      if (lane_ == 0)
-        *PartialStats(p, work.partial, head_[r]) = make_float2(state_[r].max, sum);
+      if (lane_ == 0) StoreStats(p, work.partial, head_[r], state_[r].max, sum);
     }
   }
 

@@ -46,31 +46,31 @@ class Prefill {
     const uint32_t chunk = rest / p.num_kv_heads;
     kv_head_ = static_cast<int>(rest - chunk * p.num_kv_heads);
     first_row_ = static_cast<int>(chunk) * Shape::kRows;
-    const int4* tile = reinterpret_cast<const int4*>(p.tiles) + 2 * int64_t{work};
-    const int4 rows = __ldg(tile);
-    const int4 keys = __ldg(tile + 1);
-    tile_ = {rows.x, rows.y, rows.z, rows.w, keys.x, keys.y, keys.z, 0};
-    num_rows_ = min(tile_.num_rows * static_cast<int>(p.group_size) - first_row_, Shape::kRows);
+    auto* tile = reinterpret_cast<int*>(shared);
+    tile_ = reinterpret_cast<const PrefillTile*>(tile);
+    if (threadIdx.x < kTileInts) {
+      tile[threadIdx.x] =
+          __ldg(reinterpret_cast<const int*>(p.tiles) + kTileInts * int64_t{work} + threadIdx.x);
+    }
+    __syncthreads();
+    num_rows_ = min(tile_->num_rows * static_cast<int>(p.group_size) - first_row_, Shape::kRows);
 
-    query_ = SharedAddress(shared);
+    query_ = SharedAddress(shared + Shape::kHeaderBytes);
     ring_ = query_ + Shape::QueryBytes();
-    addresses_ = reinterpret_cast<TokenAddress*>(shared + Shape::QueryBytes() +
-                                                 p.stages * 2 * kTileBytes);
-    const int piece = threadIdx.x % Op::kPieces;
-    key_piece_ = MakeRowPiece<Op::kElementBytes>(p.key, p.head_size, piece);
-    value_piece_ = MakeRowPiece<Op::kElementBytes>(p.value, p.head_size, piece);
+    addresses_ = reinterpret_cast<TokenAddress*>(
+        shared + Shape::kHeaderBytes + Shape::QueryBytes() + p.stages * 2 * kTileBytes);
+    row_scales_ = reinterpret_cast<float*>(addresses_ + 2 * kKeys);
     scale_ = LogitScale::Of(p, kv_head_);
   }
 
   __device__ void Run() {
     if (num_rows_ <= 0) return;
-    if (tile_.first_block < 0) {
+    if (tile_->first_block < 0) {
       StoreEmptyRows();
       return;
     }
-    LoadQueries();
     int first = 0;  // the tokens that are taken together
-    int count = tile_.num_rows;
+    int count = tile_->num_rows;
     while (true) {
       const VisibleKeys of_first = Seen(first);
       const VisibleKeys of_last = Seen(first + count - 1);
@@ -84,7 +84,7 @@ class Prefill {
       }
       Store(first, first + count);
       first += count;
-      if (first == tile_.num_rows) return;
+      if (first == tile_->num_rows) return;
       __syncthreads();
     }
   }
@@ -108,69 +108,122 @@ class Prefill {
 
   // What token `token` of the tile sees.
   __device__ VisibleKeys Seen(int token) const {
-    return VisibleKeys::Of(p, tile_.first_position + token, tile_.num_keys);
+    return VisibleKeys::Of(p, tile_->first_position + token, tile_->num_keys);
   }
 
   __device__ void StoreEmptyRows() const {
     const int warp = threadIdx.x / 32;
     for (int row = warp; row < num_rows_; row += Shape::kWarps) {
       const RowName name = NameRow(row);
-      StoreEmptyRow(p, tile_.first_row + name.token, kv_head_ * p.group_size + name.head,
+      StoreEmptyRow(p, tile_->first_row + name.token, kv_head_ * p.group_size + name.head,
                     threadIdx.x & 31, 32);
     }
   }
 
-  // The block's queries to shared memory, as T, rows and dimensions that are not there as 0.
-  __device__ void LoadQueries() const {
-    constexpr int kPieceDims = 8;
-    for (int i = threadIdx.x; i < Shape::kRows * kQueryPieces; i += Shape::kThreads) {
-      const int row = i / kQueryPieces;
-      const int dim = i % kQueryPieces * kPieceDims;
-      uint32_t pairs[4] = {0, 0, 0, 0};
-      if (row < num_rows_) {
-        const RowName name = NameRow(row);
-        const uint64_t from =
-            RowAddress(p.query, tile_.first_row + name.token, kv_head_ * p.group_size + name.head);
-        LoadQueryPiece(from, dim, pairs);
-      }
+  // The queries' rows as they are, to shared memory; not waited for.
+  __device__ bool CopyQueries() const {
+    constexpr ElementType kOwn =
+        std::is_same_v<T, __half> ? ElementType::kF16 : ElementType::kBF16;
+    if (kKind != KvKind::kSame || !p.query_in_pieces || p.query_type != kOwn) return false;
+    const int piece = threadIdx.x % kQueryPieces;
+    const bool inside = piece * 8 < static_cast<int>(p.head_size);
+#pragma unroll 4
+    for (int i = 0; i < Shape::kRows * kQueryPieces / Shape::kThreads; ++i) {
+      const int row = (i * Shape::kThreads + static_cast<int>(threadIdx.x)) / kQueryPieces;
+      const bool there = inside && row < num_rows_;
+      CopyAsync(query_ + PieceOffset<kQueryPieces>(row, piece), QueryRow(row) + piece * kPieceBytes,
+                there ? kPieceBytes : 0);
+    }
+    return true;
+  }
+
+  // The address of a row of the block; of one that is not there, that of the last.
+  __device__ uint64_t QueryRow(int row) const {
+    const RowName name = NameRow(min(row, num_rows_ - 1));
+    return RowAddress(p.query, tile_->first_row + name.token, kv_head_ * p.group_size + name.head);
+  }
+
+  // The block's queries to shared memory as T, in the order that the cache's kind wants, rows and
+  // dimensions that are not there as 0.
+  __device__ void ConvertQueries() const {
+    constexpr int kAhead = 4;  // rows whose loads are under way together
+    const int piece = threadIdx.x % kQueryPieces;
+    for (int i = 0; i < Shape::kRows * kQueryPieces / Shape::kThreads; i += kAhead) {
+      uint32_t pairs[kAhead][4];
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int at = Op::QueryPosition(dim + 2 * j);
-        const uint32_t to =
-            query_ + PieceOffset<kQueryPieces>(row, at / kPieceDims) + at % kPieceDims * 2;
-        asm volatile("st.shared.b32 [%0], %1;\n" ::"r"(to), "r"(pairs[j]) : "memory");
+      for (int j = 0; j < kAhead; ++j) LoadQueryPiece(RowOfPass(i + j), piece * 8, pairs[j]);
+#pragma unroll
+      for (int j = 0; j < kAhead; ++j) {
+        const int row = RowOfPass(i + j);
+        if (kKind != KvKind::kSame && p.query_type == ElementType::kBF16)
+          MakeHalves(row, pairs[j]);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          const int at = Op::QueryPosition(piece * 8 + 2 * k);
+          const uint32_t to = query_ + PieceOffset<kQueryPieces>(row, at / 8) + at % 8 * 2;
+          asm volatile("st.shared.b32 [%0], %1;\n" ::"r"(to), "r"(pairs[j][k]) : "memory");
+        }
       }
     }
   }
+  __device__ static int RowOfPass(int pass) {
+    return (pass * Shape::kThreads + static_cast<int>(threadIdx.x)) / kQueryPieces;
+  }
 
-  __device__ void LoadQueryPiece(uint64_t row, uint32_t dim, uint32_t (&pairs)[4]) const {
-    constexpr ElementType kOwn =
-        std::is_same_v<T, __half> ? ElementType::kF16 : ElementType::kBF16;
-    if (p.query_in_pieces && p.query_type == kOwn) {
-      if (dim >= p.head_size) return;
-      const uint4 piece = __ldg(reinterpret_cast<const uint4*>(row + dim * 2));
-      pairs[0] = piece.x;
-      pairs[1] = piece.y;
-      pairs[2] = piece.z;
-      pairs[3] = piece.w;
+  // Eight dimensions as pairs of bfloat16 if the query is, else of T.
+  __device__ void LoadQueryPiece(int row, uint32_t dim, uint32_t (&pairs)[4]) const {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) pairs[j] = 0;
+    if (row >= num_rows_ || dim >= p.head_size) return;
+    const uint64_t from = QueryRow(row);
+    const uint32_t bytes = ElementBytes(p.query_type);
+    if (p.query_in_pieces && bytes == 2) {
+      const uint4 whole = __ldg(reinterpret_cast<const uint4*>(from + dim * 2));
+      pairs[0] = whole.x;
+      pairs[1] = whole.y;
+      pairs[2] = whole.z;
+      pairs[3] = whole.w;
       return;
     }
-    const uint32_t bytes = ElementBytes(p.query_type);
+    const bool wide = std::is_same_v<T, __nv_bfloat16> || p.query_type == ElementType::kBF16;
 #pragma unroll
     for (uint32_t j = 0; j < 4; ++j) {
       const uint32_t d = dim + 2 * j;
-      const float low = d < p.head_size ? LoadElement(p.query_type, row + d * bytes) : 0.0f;
+      const float low = d < p.head_size ? LoadElement(p.query_type, from + d * bytes) : 0.0f;
       const float high =
-          d + 1 < p.head_size ? LoadElement(p.query_type, row + (d + 1) * bytes) : 0.0f;
-      pairs[j] = PackPair<T>(low, high);
+          d + 1 < p.head_size ? LoadElement(p.query_type, from + (d + 1) * bytes) : 0.0f;
+      pairs[j] = wide ? PackPair<__nv_bfloat16>(low, high) : PackPair<__half>(low, high);
     }
+  }
+
+  // A piece of bfloat16 becomes halves times a power of two; the lanes that hold the row take part.
+  __device__ void MakeHalves(int row, uint32_t (&pairs)[4]) const {
+    float size = 0.0f;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) size = fmaxf(size, PairSize(pairs[k]));
+#pragma unroll
+    for (int lane = kQueryPieces / 2; lane > 0; lane /= 2)
+      size = fmaxf(size, __shfl_xor_sync(~0u, size, lane));
+    const float scale = RowScale(size);
+    const float inverse = 1.0f / scale;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) pairs[k] = HalvesOfPair(pairs[k], inverse);
+    if (threadIdx.x % kQueryPieces == 0) row_scales_[row] = scale;
+  }
+  // What row r of this thread was divided by.
+  __device__ float RowScaleOf(int r) const {
+    if (kKind == KvKind::kSame || p.query_type != ElementType::kBF16) return 1.0f;
+    return row_scales_[LocalRow(r)];
+  }
+  __device__ float FactorOf(int r) const {
+    return scale_.shaped ? 1.0f : scale_.factor * RowScaleOf(r);
   }
 
   // The block id of this thread's key of tile n; only the first kKeys threads have one.
   __device__ int32_t BlockIdOf(int n) const {
     const int key = n * kKeys + static_cast<int>(threadIdx.x);
     const bool there = threadIdx.x < kKeys && key >= begin_ && key < end_;
-    return there ? LoadBlockId(p, tile_.first_block, key) : -1;
+    return there ? LoadBlockId(p, tile_->first_block, key) : -1;
   }
   __device__ void PutAddress(int n, int32_t block) const {
     if (threadIdx.x >= kKeys) return;
@@ -192,14 +245,16 @@ class Prefill {
     const uint32_t keys = KeyTile(n);
     const uint32_t values = keys + kTileBytes;
     if (p.key.in_pieces && p.value.in_pieces) {
+      const RowPiece key_piece = MakeRowPiece<Op::kElementBytes>(p.key, p.head_size, piece);
+      const RowPiece value_piece = MakeRowPiece<Op::kElementBytes>(p.value, p.head_size, piece);
 #pragma unroll
       for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
         const int row = i * kRowsAtOnce + first;
         const TokenAddress at = rows[row];
         const uint32_t to = PieceOffset<Op::kPieces>(row, piece);
-        CopyAsync(keys + to, at.key + key_piece_.offset, at.key == 0 ? 0 : key_piece_.bytes);
-        CopyAsync(values + to, at.value + value_piece_.offset,
-                  at.key == 0 ? 0 : value_piece_.bytes);
+        CopyAsync(keys + to, at.key + key_piece.offset, at.key == 0 ? 0 : key_piece.bytes);
+        CopyAsync(values + to, at.value + value_piece.offset,
+                  at.key == 0 ? 0 : value_piece.bytes);
       }
     } else {
 #pragma unroll 1
@@ -230,9 +285,12 @@ class Prefill {
     const int first = begin / kKeys;
     const int last = (end - 1) / kKeys;
     PutAddress(first, BlockIdOf(first));
+    const bool copied = have_queries_ || CopyQueries();
     __syncthreads();
     StartCopies(first);
     PutAddress(first + 1, BlockIdOf(first + 1));
+    if (!copied) ConvertQueries();
+    have_queries_ = true;
     for (int n = first; n <= last; ++n) {
       AwaitCopies<0>();
       __syncthreads();
@@ -252,11 +310,14 @@ class Prefill {
     Products(KeyTile(n), s);
     if (scale_.shaped) ShapeLogits(n * kKeys, s);
     const VisibleKeys first = Seen(0);
-    const bool all_seen = n * kKeys >= Seen(tile_.num_rows - 1).first &&
+    const bool all_seen = n * kKeys >= Seen(tile_->num_rows - 1).first &&
                           (n + 1) * kKeys <= first.first + static_cast<int>(first.count);
     if (!all_seen) Mask(n * kKeys, s);
     float rescale[2 * kRowTiles];
-    const bool changed = softmax_.Update(s, scale_.factor, rescale);
+    float factors[2 * kRowTiles];
+#pragma unroll
+    for (int r = 0; r < 2 * kRowTiles; ++r) factors[r] = FactorOf(r);
+    const bool changed = softmax_.Update(s, factors, rescale);
     if (__any_sync(~0u, changed)) {
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
@@ -280,7 +341,10 @@ class Prefill {
       }
     }
     const int lane = threadIdx.x & 31;
-    const int warp_row = threadIdx.x / 32 * kRowTiles * 16;
+    const uint32_t query =
+        query_ + PieceOffset<kQueryPieces>(
+                     static_cast<int>(threadIdx.x) / 32 * kRowTiles * 16 + (lane & 15), lane >> 4);
+    keys += Op::KeyLane();
 #pragma unroll
     for (int load = 0; load < Op::kKeyLoads; ++load) {
       uint32_t a[Op::kSteps][kRowTiles][4];
@@ -288,9 +352,8 @@ class Prefill {
       for (int step = 0; step < Op::kSteps; ++step) {
 #pragma unroll
         for (int m = 0; m < kRowTiles; ++m) {
-          const int piece = (load * Op::kSteps + step) * 2 + (lane >> 4);
           LoadMatrices(
-              query_ + PieceOffset<kQueryPieces>(warp_row + m * 16 + (lane & 15), piece),
+              NextPieces(query, load * Op::kSteps + step) + m * 16 * kQueryPieces * kPieceBytes,
               a[step][m]);
         }
       }
@@ -311,6 +374,7 @@ class Prefill {
   }
 
   __device__ void AddValues(uint32_t values, const float (&s)[kRowTiles][kKeyTiles][4]) {
+    values += Op::ValueLane();
 #pragma unroll
     for (int k = 0; k < kKeyTiles / 2; ++k) {
       uint32_t a[kRowTiles][4];
@@ -336,14 +400,15 @@ class Prefill {
       const RowName name = NameRow(LocalRow(r));
       // Rows that are not there have a head all the same.
       const float slope = LoadOptional(p.alibi_slopes, kv_head_ * p.group_size + name.head, 0.0f);
-      const int base = first_key + static_cast<int>(threadIdx.x & 3) * 2 - tile_.first_position -
+      const float row_scale = RowScaleOf(r);
+      const int base = first_key + static_cast<int>(threadIdx.x & 3) * 2 - tile_->first_position -
                        name.token;
 #pragma unroll
       for (int k = 0; k < kKeyTiles; ++k) {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           float& logit = s[r >> 1][k][(r & 1) * 2 + e];
-          logit = scale_.Shape(p, logit, slope, static_cast<float>(base + k * 8 + e));
+          logit = scale_.Shape(p, logit * row_scale, slope, static_cast<float>(base + k * 8 + e));
         }
       }
     }
@@ -386,9 +451,9 @@ class Prefill {
       const int local = LocalRow(r);
       const RowName name = NameRow(local);
       if (local >= num_rows_ || name.token < begin || name.token >= end) continue;
-      const int row = tile_.first_row + name.token;
+      const int row = tile_->first_row + name.token;
       const int head = kv_head_ * p.group_size + name.head;
-      const float max = softmax_.Origin(r, scale_.factor);
+      const float max = softmax_.Origin(r, FactorOf(r));
       const float factor = Normaliser(p, head, kv_head_, max, sum);
       if ((threadIdx.x & 3) == 0) StoreLse(p, row, head, max, sum);
       const uint64_t address = RowAddress(p.out, row, head);
@@ -405,7 +470,7 @@ class Prefill {
   }
 
   const AttentionParams& p;
-  PrefillTile tile_;
+  const PrefillTile* tile_;  // in shared memory, as are other things that would take registers
   int kv_head_;
   int first_row_;  // of the tile's rows
   int num_rows_;
@@ -414,8 +479,8 @@ class Prefill {
   uint32_t query_;
   uint32_t ring_;
   TokenAddress* addresses_;
-  RowPiece key_piece_;
-  RowPiece value_piece_;
+  float* row_scales_;
+  bool have_queries_ = false;
   LogitScale scale_;
   RunningSoftmax<kRowTiles> softmax_;
   float out_[kRowTiles][kDims / 8][4];
@@ -425,7 +490,7 @@ template <typename T, KvKind kKind, int kDims>
 __global__ void __launch_bounds__(PrefillShape<kDims>::kThreads,
                                   PrefillShape<kDims>::kBlocksPerMultiprocessor)
     PrefillKernel(const __grid_constant__ AttentionParams params) {
-  extern __shared__ __align__(128) uint8_t shared[];
+  extern __shared__ __align__(1024) uint8_t shared[];
   Prefill<T, kKind, kDims>(params, shared).Run();
 }
 

@@ -77,6 +77,13 @@ __device__ inline float Exp2(float x) {
   return y;
 }
 
+// 1 / x, good to an ulp; 0 for infinity.
+__device__ inline float Reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // `low` in the lower half.
 template <typename T>
 __device__ inline uint32_t PackPair(float low, float high);

@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kGroupThreads)
     float values[kCount];
     Vector::Widen(raw[i], values);
     DivideAll(quotient, values);
-    Vector::Store(p.destination_type, to + uint64_t{vector} * kCount, values);
+    Vector::StoreFp8(p.destination_type, to + uint64_t{vector} * kCount, values);
   }
 }
 

@@ -12,11 +12,15 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/device.h"
 #include "core/dtype.h"
 #include "core/kv_cache.h"
 #include "core/queue.h"
 #include "core/tensor_view.h"
+#include "cuda/kernels/element_type.h"
+#include "cuda/kernels/fp8.h"
+#include "cuda/kernels/host_device.h"
 #include "cuda/kernels/reshape_and_cache/config.h"
 #include "cuda/kernels/reshape_and_cache/params.h"
 #include "gtest/gtest.h"
@@ -328,6 +332,132 @@ TEST(ReshapeAndCacheArguments, RefusesARowThatThirtyTwoBitsCannotCount) {
   args.slots = *TensorView::Contiguous(256, DType::kI64, {1}, kDevice);
   args.cache = *KvCacheView::OneAllocation(layout, 256, 1, kDevice);
   EXPECT_EQ(MapReshapeAndCache(args).status().code(), absl::StatusCode::kOutOfRange);
+}
+
+// ---- Runs of dimensions, and fp8 ---------------------------------------------------------------
+
+DType DTypeOf(ElementType type) {
+  for (DType dtype : {DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2}) {
+    if (ToElementType(dtype) == type) return dtype;
+  }
+  return DType::kF32;
+}
+
+// What a thread of the quantising kernel does with one unit of a row, by elements.
+void QuantizeUnit(const ReshapeAndCacheParams& p, bool whole, uint32_t column, int64_t token,
+                  const ReshapeDestination& to) {
+  const uint32_t source_bytes = ElementBytes(p.source_type);
+  const uint32_t count = whole ? 16 / source_bytes : 1;
+  const ReshapeColumn at = ColumnOf(p, column, count * source_bytes, count);
+  const auto store = [&](uint64_t from, uint64_t destination, uint64_t scales) {
+    float value[1];
+    for (uint32_t i = 0; i < count; ++i) {
+      value[0] = LoadFloat(DTypeOf(p.source_type), reinterpret_cast<const void*>(from), i);
+      DivideAll(MakeQuotient(scales == 0 ? 1.0f : LoadGlobal<float>(scales + 4 * at.head)), value);
+      StoreGlobal(destination + i, static_cast<uint8_t>(Fp8OfFloat(p.cache_type, value[0])));
+    }
+  };
+  store(at.key_from + token * p.key.token_stride, to.key + at.key_to, p.k_scales);
+  store(at.value_from + token * p.value.token_stride, to.value + at.value_to, p.v_scales);
+}
+
+void QuantizeOnCpu(const ReshapeAndCacheLaunches& launches) {
+  for (const ReshapeAndCacheParams& p : launches.params) {
+    for (int64_t token = 0; token < p.num_tokens; ++token) {
+      const auto slot = LoadGlobal<int64_t>(p.slots + 8 * token);
+      const ReshapeDestination to = ResolveSlot(p, slot);
+      for (uint32_t column = 0; to.key != 0 && column < p.row_units; ++column) {
+        QuantizeUnit(p, launches.whole, column, token, to);
+      }
+    }
+  }
+}
+
+// Writes some tokens of 2 heads into 3 blocks, and holds every byte against plain indexing.
+ReshapeAndCacheLaunches CheckLayout(const KvCacheLayout& layout, DType from,
+                                    const std::vector<float>& scales = {}) {
+  const int64_t blocks = 3, heads = layout.num_kv_heads(), size = layout.head_size();
+  const int64_t element = SizeOf(layout.dtype()), tokens = 2 * layout.block_size();
+  std::vector<int64_t> slots = ShuffledSlots(blocks * layout.block_size(), tokens);
+  slots[1] = -1;
+  Memory rows[] = {Memory(tokens * heads * size * SizeOf(from)),
+                   Memory(tokens * heads * size * SizeOf(from))};
+  for (int kind = 0; kind < 2; ++kind) {
+    for (int64_t i = 0; i < tokens * heads * size; ++i) {
+      const auto value = static_cast<float>((i * 29 + kind * 7) % 241 - 120);
+      StoreFloat(from, rows[kind].data(), i, value * 0.043f);
+    }
+  }
+  Memory cache(blocks * layout.bytes_per_block());
+  std::fill(cache.all().begin(), cache.all().end(), uint8_t{0xA5});
+  ReshapeAndCacheArgs args;
+  args.key = *TensorView::Contiguous(rows[0].address(), from, {tokens, heads, size}, kDevice);
+  args.value = *TensorView::Contiguous(rows[1].address(), from, {tokens, heads, size}, kDevice);
+  args.slots = *TensorView::Contiguous(reinterpret_cast<uint64_t>(slots.data()), DType::kI64,
+                                       {tokens}, kDevice);
+  if (!scales.empty()) {
+    args.k_scales = *TensorView::Contiguous(reinterpret_cast<uint64_t>(scales.data()), DType::kF32,
+                                            {heads}, kDevice);
+  }
+  args.cache = *KvCacheView::OneAllocation(layout, cache.address(), blocks, kDevice);
+  const KvSegment& segment = args.cache.segments()[0];
+
+  std::vector<uint8_t> expected = cache.all();
+  for (int64_t t = 0; t < tokens; ++t) {
+    if (slots[t] < 0) continue;
+    const int64_t block = slots[t] / layout.block_size(), at = slots[t] % layout.block_size();
+    for (int kind = 0; kind < 2; ++kind) {
+      const KvStrides& strides = kind == 0 ? layout.key_strides() : layout.value_strides();
+      const uint64_t base = kind == 0 ? segment.key_base : segment.value_base;
+      for (int64_t i = 0; i < heads * size; ++i) {
+        const int64_t offset = block * strides.block + at * strides.token +
+                               i / size * strides.head + DimOffset(strides, i % size);
+        const uint64_t to = base + offset * element - reinterpret_cast<uint64_t>(&cache.all()[0]);
+        const float scale = kind == 0 && !scales.empty() ? scales[i / size] : 1.0f;
+        const float value = LoadFloat(from, rows[kind].data(), t * heads * size + i);
+        StoreFloat(layout.dtype(), &expected[to], 0, value / scale);
+      }
+    }
+  }
+  const absl::StatusOr<ReshapeAndCacheLaunches> launches = MapReshapeAndCache(args);
+  EXPECT_TRUE(launches.ok()) << launches.status();
+  launches->quantize ? QuantizeOnCpu(*launches) : RunOnCpu(*launches, 132);
+  EXPECT_TRUE(cache.all() == expected) << layout.ToString() << " from " << Name(from);
+  return *launches;
+}
+
+TEST(ReshapeAndCacheArguments, DimensionsInRuns) {
+  for (int64_t x : {1, 4, 8, 16, 48}) {
+    const auto layout = *KvCacheLayout::SplitX(DType::kBF16, 16, 2, 48, x);
+    EXPECT_EQ(CheckLayout(layout, DType::kBF16).unit_bytes, 2) << "its values are single elements";
+  }
+  // Runs of 8 in keys and of 16 in values, some elements apart.
+  const int64_t block = 4 * 2 * 6 * 10;
+  const KvStrides key = {2 * block, 10, 4 * 6 * 10, 8, 4 * 10};
+  const KvStrides value = {2 * block, 2 * 3 * 20, 3 * 20, 16, 20};
+  const auto strided = *KvCacheLayout::Strided(DType::kF16, 4, 2, 48, key, value, block, 4 * block);
+  EXPECT_EQ(CheckLayout(strided, DType::kF16).unit_bytes, 4);
+}
+
+TEST(ReshapeAndCacheArguments, ElementsOfOneByte) {
+  EXPECT_EQ(CheckLayout(*KvCacheLayout::Nhd(DType::kF8E4M3, 16, 2, 65), DType::kF8E4M3).unit_bytes,
+            1);
+  EXPECT_EQ(CheckLayout(*KvCacheLayout::Hnd(DType::kF8E5M2, 16, 2, 64), DType::kF8E5M2).unit_bytes,
+            16);
+}
+
+TEST(ReshapeAndCacheArguments, IntoFp8) {
+  for (DType to : {DType::kF8E4M3, DType::kF8E5M2}) {
+    for (DType from : {DType::kF32, DType::kF16, DType::kBF16}) {
+      const std::vector<float> scales = {0.25f, 0.37f};
+      EXPECT_TRUE(CheckLayout(*KvCacheLayout::Nhd(to, 16, 2, 64), from, scales).whole);
+      EXPECT_TRUE(CheckLayout(*KvCacheLayout::Hnd(to, 7, 2, 72), from).whole);
+      // 16 bytes are 4 of f32, or 8 of the others.
+      EXPECT_EQ(CheckLayout(*KvCacheLayout::Nhd(to, 16, 2, 68), from, scales).whole,
+                from == DType::kF32);
+      EXPECT_FALSE(CheckLayout(*KvCacheLayout::SplitX(to, 16, 2, 64, 16), from, scales).whole);
+    }
+  }
 }
 
 TEST(ReshapeAndCacheShape, CoversEveryTokenWithWholeBlocks) {

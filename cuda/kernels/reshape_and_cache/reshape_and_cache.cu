@@ -29,6 +29,8 @@ struct Unit<1> {
 // Copies columns of a block's tokens.
 template <typename Unit>
 struct Copy {
+  static constexpr int kBlocksAtOnce = 5;  // of a multiprocessor; bounds the registers
+
   static __device__ __forceinline__ void Column(const ReshapeAndCacheParams& p,
                                                 const ReshapeDestination* destinations,
                                                 int64_t first, int count, uint32_t column) {
@@ -44,13 +46,15 @@ __device__ __forceinline__ Quotient QuotientOfHead(uint64_t scales, uint32_t hea
 // Quantises them. As CopyColumn, all loads come before all stores.
 template <typename Vector>
 struct Quantize {
+  static constexpr int kBlocksAtOnce = 4;
+
   static __device__ __forceinline__ void Store(ElementType type, uint64_t to,
                                                const typename Vector::Raw& raw,
                                                const Quotient& quotient) {
     float values[Vector::kCount];
     Vector::Widen(raw, values);
     DivideAll(quotient, values);
-    Vector::Store(type, to, values);
+    Vector::StoreFp8(type, to, values);
   }
 
   static __device__ __forceinline__ void Column(const ReshapeAndCacheParams& p,
@@ -82,7 +86,7 @@ struct Quantize {
 // __grid_constant__: `segments` is indexed at run time, and must stay in the argument bank for
 // that.
 template <typename Work>
-__global__ void __launch_bounds__(kReshapeThreads)
+__global__ void __launch_bounds__(kReshapeThreads, Work::kBlocksAtOnce)
     ReshapeAndCacheKernel(const __grid_constant__ ReshapeAndCacheParams params,
                           int tokens_per_block) {
   __shared__ ReshapeDestination destinations[kReshapeThreads];
