@@ -152,14 +152,12 @@ int64_t StepBuffers::num_rows() const {
 StepBuffers::Counts StepBuffers::CountsOf(const Plan& plan) const {
   const auto count = [](const auto& values) { return static_cast<int64_t>(values.size()); };
   if (limits_.pad) {
-    return {limits_.max_slots,       limits_.max_blocks,
-            limits_.max_tiles,       limits_.max_decode_rows,
-            limits_.max_decode_splits, limits_.max_decode_splits,
+    return {limits_.max_slots,       limits_.max_blocks,        limits_.max_tiles,
+            limits_.max_decode_rows, limits_.max_decode_splits, limits_.max_decode_splits,
             limits_.workspace_bytes};
   }
-  return {count(plan.slots()),         count(plan.blocks()),
-          count(plan.tiles()),         count(plan.decode_rows()),
-          count(plan.decode_splits()), plan.num_partials(),
+  return {count(plan.slots()),       count(plan.blocks()),        count(plan.tiles()),
+          count(plan.decode_rows()), count(plan.decode_splits()), plan.num_partials(),
           plan.workspace_bytes()};
 }
 
@@ -187,8 +185,7 @@ absl::Status StepBuffers::CopyPaddedTables(Queue& queue, const Plan& plan) const
   RETURN_IF_ERROR(copy(tiles_section_, Padded(plan.tiles(), limits_.max_tiles, NoTile())));
   RETURN_IF_ERROR(
       copy(rows_section_, Padded(plan.decode_rows(), limits_.max_decode_rows, NoDecodeRow())));
-  return copy(splits_section_,
-              Padded(plan.decode_splits(), limits_.max_decode_splits, kNoSplit));
+  return copy(splits_section_, Padded(plan.decode_splits(), limits_.max_decode_splits, kNoSplit));
 }
 
 absl::Status StepBuffers::Update(Queue& queue, std::shared_ptr<const Plan> plan) {

@@ -185,8 +185,8 @@ class ForwardCaptureTest : public CaptureTest {
     io_.key = View(*key_, kKvHeads);
     io_.value = View(*value_, kKvHeads);
     io_.out = View(*out_, kHeads);
-    io_.cache = *KvCacheView::OneAllocation(layout_, cache_->address(), kBlocks,
-                                            backend_->device());
+    io_.cache =
+        *KvCacheView::OneAllocation(layout_, cache_->address(), kBlocks, backend_->device());
     limits_ = *StepLimits::For(spec, layout_, 1, kMaxRows, 8, kBlocks * kBlock, 8);
   }
 
@@ -222,14 +222,11 @@ class ForwardCaptureTest : public CaptureTest {
   }
 
   absl::Status Poison() {
-    absl::Status status =
-        queue_->Fill(out_->address(), out_->size_bytes(), weft::testing::kPoison);
+    absl::Status status = queue_->Fill(out_->address(), out_->size_bytes(), weft::testing::kPoison);
     return status.ok() ? Finish(*queue_) : status;
   }
 
-  std::vector<uint8_t> Output() {
-    return *Download(*queue_, out_->address(), out_->size_bytes());
-  }
+  std::vector<uint8_t> Output() { return *Download(*queue_, out_->address(), out_->size_bytes()); }
 
   KvCacheLayout layout_;
   std::unique_ptr<AttentionLayer> layer_;
@@ -241,9 +238,13 @@ class ForwardCaptureTest : public CaptureTest {
 TEST_F(ForwardCaptureTest, ReplayedWithOtherPlansGivesTheBitsOfAnEagerRun) {
   const std::vector<std::vector<Part>> steps = {
       {{RequestKind::kDecode, 1, 600}, {RequestKind::kPrefill, 20, 0}},
-      {{RequestKind::kDecode, 1, 1500}, {RequestKind::kDecode, 1, 31}, {RequestKind::kDecode, 1, 0}},
+      {{RequestKind::kDecode, 1, 1500},
+       {RequestKind::kDecode, 1, 31},
+       {RequestKind::kDecode, 1, 0}},
       {{RequestKind::kPrefill, 50, 1000}},
-      {{RequestKind::kPrefill, 9, 100}, {RequestKind::kPrefill, 30, 0}, {RequestKind::kDecode, 1, 700}},
+      {{RequestKind::kPrefill, 9, 100},
+       {RequestKind::kPrefill, 30, 0},
+       {RequestKind::kDecode, 1, 700}},
       {},
   };
   auto eager = *StepBuffers::Create(backend_, limits_);
@@ -276,8 +277,7 @@ TEST_F(ForwardCaptureTest, ReplayedWithOtherPlansGivesTheBitsOfAnEagerRun) {
 
 TEST_F(ForwardCaptureTest, AWarmForwardAllocatesNothing) {
   auto step = *StepBuffers::Create(backend_, limits_);
-  const auto plan =
-      PlanOf({{RequestKind::kDecode, 1, 600}, {RequestKind::kPrefill, 20, 0}});
+  const auto plan = PlanOf({{RequestKind::kDecode, 1, 600}, {RequestKind::kPrefill, 20, 0}});
   const auto round = [&]() -> absl::Status {
     absl::Status status = step->Update(*queue_, plan);
     for (int layer = 0; layer < 8 && status.ok(); ++layer) {

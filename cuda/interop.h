@@ -37,10 +37,10 @@ namespace weft::cuda {
 //
 // While the stream is under capture, Submit makes the recorded operations nodes of the caller's
 // graph: no event follows them, and the queue keeps nothing of them, so that the graph may outlive
-// it. (The backend, the layer and all memory that was named must outlive the graph.) FAILED_PRECONDITION
-// then: Wait, CopyFromHost and CopyToHost; Submit, if such a copy was recorded before the capture.
-// Profiling times nothing there. An operation that CUDA refuses to capture makes Submit fail, and the
-// capture is to be given up; the queue is good for more.
+// it. (The backend, the layer and all memory that was named must outlive the graph.)
+// FAILED_PRECONDITION then: Wait, CopyFromHost and CopyToHost; Submit, if such a copy was recorded
+// before the capture. Profiling times nothing there. An operation that CUDA refuses to capture
+// makes Submit fail, and the capture is to be given up; the queue is good for more.
 absl::StatusOr<std::unique_ptr<Queue>> AdoptStream(Backend& backend, cudaStream_t stream);
 
 // Makes a caller's device memory known, so that views of it pass weft's checks. Owns nothing; the

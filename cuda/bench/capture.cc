@@ -10,8 +10,8 @@ namespace weft::cuda {
 
 absl::StatusOr<CapturedGraph> CapturedGraph::Capture(cudaStream_t stream,
                                                      absl::FunctionRef<absl::Status()> work) {
-  RETURN_IF_ERROR(ToStatus(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal),
-                           "beginning a capture"));
+  RETURN_IF_ERROR(
+      ToStatus(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "beginning a capture"));
   const absl::Status worked = work();
   cudaGraph_t graph = nullptr;
   const absl::Status ended = ToStatus(cudaStreamEndCapture(stream, &graph), "ending a capture");

@@ -31,8 +31,7 @@ class GraphReplay final : public bench::Replay {
     ASSIGN_OR_RETURN(replay->executable_, graph.Instantiate());
     RETURN_IF_ERROR(ToStatus(cudaEventCreate(&replay->begin_), "making an event"));
     RETURN_IF_ERROR(ToStatus(cudaEventCreate(&replay->end_), "making an event"));
-    RETURN_IF_ERROR(
-        ToStatus(cudaGraphUpload(replay->executable_, stream), "uploading a graph"));
+    RETURN_IF_ERROR(ToStatus(cudaGraphUpload(replay->executable_, stream), "uploading a graph"));
     return replay;
   }
 
@@ -85,10 +84,10 @@ class GraphTools final : public bench::DeviceTools {
     RETURN_IF_ERROR(ToStatus(cudaStreamCreateWithFlags(&tools->stream_, cudaStreamNonBlocking),
                              "making a stream"));
     ASSIGN_OR_RETURN(tools->queue_, AdoptStream(*tools->backend_, tools->stream_));
-    RETURN_IF_ERROR(ToStatus(cudaDeviceGetAttribute(&tools->multiprocessors_,
-                                                    cudaDevAttrMultiProcessorCount,
-                                                    tools->backend_->device().ordinal),
-                             "counting multiprocessors"));
+    RETURN_IF_ERROR(
+        ToStatus(cudaDeviceGetAttribute(&tools->multiprocessors_, cudaDevAttrMultiProcessorCount,
+                                        tools->backend_->device().ordinal),
+                 "counting multiprocessors"));
     return tools;
   }
 

@@ -14,11 +14,11 @@ namespace weft::cuda {
 struct PagedReadParams {
   uint64_t key_base;
   uint64_t value_base;
-  uint64_t blocks;        // int32 [num_blocks]
-  uint64_t sink;          // 0
-  int64_t block_bytes;    // from one block to the next
-  uint32_t num_blocks;    // to read
-  uint32_t half_bytes;    // of keys (or values) in a block, a multiple of 16
+  uint64_t blocks;      // int32 [num_blocks]
+  uint64_t sink;        // 0
+  int64_t block_bytes;  // from one block to the next
+  uint32_t num_blocks;  // to read
+  uint32_t half_bytes;  // of keys (or values) in a block, a multiple of 16
 };
 
 // Fills `multiprocessors` with as many threads as they hold.

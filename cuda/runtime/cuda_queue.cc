@@ -131,7 +131,8 @@ absl::Status CudaQueue::SubmitToCapture() {
   }
   // What fails breaks the capture, not the device: it does not stick.
   for (const Command& command : std::exchange(commands_, {})) {
-    RETURN_IF_ERROR(ToStatus(command.start(stream_), absl::StrCat("capturing ", Name(command.kind))));
+    RETURN_IF_ERROR(
+        ToStatus(command.start(stream_), absl::StrCat("capturing ", Name(command.kind))));
   }
   return absl::OkStatus();
 }
@@ -233,9 +234,10 @@ std::vector<OpTime> CudaQueue::TakeOpTimes() {
 }
 
 absl::StatusOr<std::vector<absl::Span<uint8_t>>> CudaQueue::Stage(size_t bytes) {
-  RETURN_IF_ERROR(RefuseCapture(
-      "and a copy from or to the host cannot be part of a graph: it would be repeated with what the "
-      "host memory holds then"));
+  RETURN_IF_ERROR(
+      RefuseCapture("and a copy from or to the host cannot be part of a graph: it would be "
+                    "repeated with what the "
+                    "host memory holds then"));
   ScopedDevice current(device().ordinal);
   RETURN_IF_ERROR(current.status());
   ScopedRelaxedCapture relaxed;
@@ -324,10 +326,10 @@ absl::Status CudaQueue::DoAttention(const AttentionArgs& args) {
   RETURN_IF_ERROR(status_);
   ASSIGN_OR_RETURN(const AttentionWork work, MapAttention(args));
   const auto& prepared = static_cast<const CudaPreparedAttention&>(*args.prepared);
-  commands_.push_back({OpKind::kAttention,
-                       [work, kernels = prepared.kernels()](cudaStream_t stream) {
-                         return LaunchAttention(kernels, work, stream);
-                       }});
+  commands_.push_back(
+      {OpKind::kAttention, [work, kernels = prepared.kernels()](cudaStream_t stream) {
+         return LaunchAttention(kernels, work, stream);
+       }});
   return absl::OkStatus();
 }
 

@@ -36,9 +36,9 @@ class ScopedDevice {
   int previous_ = -1;  // -1: nothing to restore
 };
 
-// While it lives, this thread may wait and allocate although another thread (or this one, on another
-// stream) has a capture under way in the global mode, which forbids that to everybody: our waits and
-// allocations are on no captured stream, so nothing of that capture depends on them.
+// While it lives, this thread may wait and allocate although another thread (or this one, on
+// another stream) has a capture under way in the global mode, which forbids that to everybody: our
+// waits and allocations are on no captured stream, so nothing of that capture depends on them.
 class ScopedRelaxedCapture {
  public:
   ScopedRelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }

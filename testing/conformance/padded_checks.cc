@@ -59,12 +59,10 @@ struct Bench {
     ASSIGN_OR_RETURN(bench.io.out, rows(*bench.out, kHeads));
     ASSIGN_OR_RETURN(bench.io.key, rows(*bench.key, kKvHeads));
     ASSIGN_OR_RETURN(bench.io.value, rows(*bench.value, kKvHeads));
-    ASSIGN_OR_RETURN(bench.io.lse,
-                     TensorView::Contiguous(bench.lse->address(), DType::kF32, {kMaxRows, kHeads},
-                                            backend.device()));
-    ASSIGN_OR_RETURN(bench.io.cache,
-                     KvCacheView::OneAllocation(layout, bench.cache->address(), kBlocks,
-                                                backend.device()));
+    ASSIGN_OR_RETURN(bench.io.lse, TensorView::Contiguous(bench.lse->address(), DType::kF32,
+                                                          {kMaxRows, kHeads}, backend.device()));
+    ASSIGN_OR_RETURN(bench.io.cache, KvCacheView::OneAllocation(layout, bench.cache->address(),
+                                                                kBlocks, backend.device()));
     RETURN_IF_ERROR(Finish(*bench.queue));
     return bench;
   }
@@ -99,7 +97,8 @@ absl::StatusOr<std::shared_ptr<const Plan>> PlanOf(const AttentionLayer& layer,
   RequestBatch batch;
   size_t next = 0;
   for (const Part& part : parts) {
-    const auto blocks = static_cast<size_t>((part.new_tokens + part.computed + kBlock - 1) / kBlock);
+    const auto blocks =
+        static_cast<size_t>((part.new_tokens + part.computed + kBlock - 1) / kBlock);
     batch.requests.push_back({part.kind, part.new_tokens, part.computed,
                               absl::MakeConstSpan(ids).subspan(next, blocks)});
     next += blocks;
@@ -112,8 +111,7 @@ absl::StatusOr<std::shared_ptr<const Plan>> PlanOf(const AttentionLayer& layer,
 }  // namespace
 
 absl::Status CheckPadded(Backend& backend) {
-  ASSIGN_OR_RETURN(const KvCacheLayout layout,
-                   KvCacheLayout::Nhd(kDType, kBlock, kKvHeads, kSize));
+  ASSIGN_OR_RETURN(const KvCacheLayout layout, KvCacheLayout::Nhd(kDType, kBlock, kKvHeads, kSize));
   const std::shared_ptr<Backend> shared = backend.shared_from_this();
   ASSIGN_OR_RETURN(const AttentionLayer layer, AttentionLayer::Create(shared, Spec(), layout));
   ASSIGN_OR_RETURN(Bench bench, Bench::Create(backend, layout));
@@ -143,8 +141,8 @@ absl::Status CheckPadded(Backend& backend) {
     if (tables.tiles.extent(0) != limits.max_tiles ||
         tables.decode_rows.extent(0) != limits.max_decode_rows ||
         tables.decode_splits.extent(0) != limits.max_decode_splits ||
-        tables.num_partials != limits.max_decode_splits ||
-        padded->slots().extent(0) != kMaxSlots || padded->num_rows() != kMaxRows) {
+        tables.num_partials != limits.max_decode_splits || padded->slots().extent(0) != kMaxSlots ||
+        padded->num_rows() != kMaxRows) {
       return absl::FailedPreconditionError(
           absl::StrCat("step ", i, " does not show the numbers of its limits"));
     }

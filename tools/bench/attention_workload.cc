@@ -62,9 +62,9 @@ absl::StatusOr<std::unique_ptr<AttentionWorkload>> AttentionWorkload::Create(Ses
 
 absl::Status AttentionWorkload::Init() {
   spec_ = SpecOf(case_);
-  ASSIGN_OR_RETURN(const KvCacheLayout layout,
-                   KvCacheLayout::Nhd(case_.kv_dtype, case_.block_size, case_.num_kv_heads,
-                                      case_.head_size));
+  ASSIGN_OR_RETURN(
+      const KvCacheLayout layout,
+      KvCacheLayout::Nhd(case_.kv_dtype, case_.block_size, case_.num_kv_heads, case_.head_size));
   ASSIGN_OR_RETURN(AttentionLayer layer,
                    AttentionLayer::Create(session_.shared_backend(), spec_, layout));
   layer_ = std::make_unique<AttentionLayer>(std::move(layer));
@@ -87,10 +87,9 @@ absl::Status AttentionWorkload::Init() {
   std::iota(ids.begin(), ids.end(), 0);
   Shuffle(ids);
   for (int64_t set = 0; set < num_sets; ++set) {
-    ASSIGN_OR_RETURN(Set made,
-                     MakeSet(set, absl::MakeConstSpan(ids).subspan(
-                                      static_cast<size_t>(set * blocks_a_set_),
-                                      static_cast<size_t>(blocks_a_set_))));
+    ASSIGN_OR_RETURN(Set made, MakeSet(set, absl::MakeConstSpan(ids).subspan(
+                                                static_cast<size_t>(set * blocks_a_set_),
+                                                static_cast<size_t>(blocks_a_set_))));
     sets_.push_back(std::move(made));
   }
   return session_.Finish();
@@ -115,8 +114,8 @@ absl::Status AttentionWorkload::MakeTensors(int64_t num_sets) {
   ASSIGN_OR_RETURN(query_, session_.NoiseBuffer(noise, bytes));
   ASSIGN_OR_RETURN(out_, session_.PoisonedBuffer(bytes));
   if (case_.kind != CaseKind::kHostForward) return absl::OkStatus();
-  ASSIGN_OR_RETURN(new_rows_, session_.NoiseBuffer(
-                                  noise, rows_ * spec_.num_kv_heads * spec_.head_size * 2));
+  ASSIGN_OR_RETURN(new_rows_,
+                   session_.NoiseBuffer(noise, rows_ * spec_.num_kv_heads * spec_.head_size * 2));
   return absl::OkStatus();
 }
 
@@ -135,16 +134,15 @@ absl::StatusOr<AttentionWorkload::Set> AttentionWorkload::MakeSet(int64_t set,
   const AttentionMetadataBuilder builder(layer_->layout(), pool_->view().num_blocks());
   ASSIGN_OR_RETURN(const AttentionMetadata metadata, builder.Build(batch));
   ASSIGN_OR_RETURN(made.plan, layer_->MakePlan(metadata));
-  ASSIGN_OR_RETURN(made.step,
-                   StepBuffers::Create(session_.shared_backend(), LimitsOf(*made.plan)));
+  ASSIGN_OR_RETURN(made.step, StepBuffers::Create(session_.shared_backend(), LimitsOf(*made.plan)));
   RETURN_IF_ERROR(made.step->Update(session_.queue(), made.plan));
 
   const DeviceId device = session_.backend().device();
-  const auto offset = static_cast<uint64_t>(set * rows_ * spec_.num_heads * spec_.head_size *
-                                            SizeOf(kDType));
+  const auto offset =
+      static_cast<uint64_t>(set * rows_ * spec_.num_heads * spec_.head_size * SizeOf(kDType));
   const int64_t extents[] = {rows_, spec_.num_heads, spec_.head_size};
-  ASSIGN_OR_RETURN(made.io.query, TensorView::Contiguous(query_->address() + offset, kDType,
-                                                         extents, device));
+  ASSIGN_OR_RETURN(made.io.query,
+                   TensorView::Contiguous(query_->address() + offset, kDType, extents, device));
   ASSIGN_OR_RETURN(made.io.out,
                    TensorView::Contiguous(out_->address() + offset, kDType, extents, device));
   made.io.cache = pool_->view();
@@ -158,8 +156,8 @@ absl::StatusOr<AttentionWorkload::Set> AttentionWorkload::MakeSet(int64_t set,
 
 Work AttentionWorkload::work() const {
   const double pairs = static_cast<double>(sets_[0].plan->causal_pairs());
-  const double kv_bytes = static_cast<double>(2 * spec_.num_kv_heads * spec_.head_size *
-                                              SizeOf(spec_.kv_dtype));
+  const double kv_bytes =
+      static_cast<double>(2 * spec_.num_kv_heads * spec_.head_size * SizeOf(spec_.kv_dtype));
   Work work;
   work.flops = 4.0 * pairs * static_cast<double>(spec_.num_heads * spec_.head_size);
   double keys = 0;
@@ -169,8 +167,8 @@ Work AttentionWorkload::work() const {
   // Of decodes keys and values alone are counted, as those do whose figures stand beside these.
   work.bytes = keys * kv_bytes;
   if (case_.group == Group::kDecode) return work;
-  work.bytes += 2.0 * static_cast<double>(rows_ * spec_.num_heads * spec_.head_size *
-                                          SizeOf(kDType));
+  work.bytes +=
+      2.0 * static_cast<double>(rows_ * spec_.num_heads * spec_.head_size * SizeOf(kDType));
   return work;
 }
 
@@ -185,8 +183,7 @@ absl::Status AttentionWorkload::Forward(Queue& queue, int64_t set) {
 std::vector<AttentionWorkload::Sample> AttentionWorkload::ChooseSamples() const {
   constexpr int64_t kFewest = 4, kMost = 48;
   const int64_t keys_a_row = std::max<int64_t>(sets_[0].plan->causal_pairs() / rows_, 1);
-  const int64_t count =
-      std::clamp(session_.preset().checked_keys / keys_a_row, kFewest, kMost);
+  const int64_t count = std::clamp(session_.preset().checked_keys / keys_a_row, kFewest, kMost);
   std::vector<int64_t> first_row;
   int64_t row = 0;
   for (const Request& request : requests_) {
@@ -239,14 +236,14 @@ absl::Status AttentionWorkload::CheckSample(const Sample& sample, const Noise& q
         keys.Read(at + to_value, value);
       });
   const uint64_t address = sets_[static_cast<size_t>(sample.set)].io.out.address();
-  ASSIGN_OR_RETURN(const std::vector<uint8_t> actual,
-                   Fetch(session_.queue(),
-                         address + static_cast<uint64_t>(element * SizeOf(kDType)),
-                         size * SizeOf(kDType)));
-  return CheckVector(kDType, actual, expected.out,
-                     absl::StrCat(case_.name, " set=", sample.set, " request=", sample.request,
-                                  " row=", sample.row, " position=", sample.position,
-                                  " head=", sample.head));
+  ASSIGN_OR_RETURN(
+      const std::vector<uint8_t> actual,
+      Fetch(session_.queue(), address + static_cast<uint64_t>(element * SizeOf(kDType)),
+            size * SizeOf(kDType)));
+  return CheckVector(
+      kDType, actual, expected.out,
+      absl::StrCat(case_.name, " set=", sample.set, " request=", sample.request,
+                   " row=", sample.row, " position=", sample.position, " head=", sample.head));
 }
 
 absl::Status AttentionWorkload::Check() {

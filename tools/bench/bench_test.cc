@@ -24,7 +24,8 @@ namespace {
 
 using weft::testing::Fault;
 
-// A mutant runs its operations at once, outside its queue's clock: who passes the check gets so far.
+// A mutant runs its operations at once, outside its queue's clock: who passes the check gets so
+// far.
 constexpr std::string_view kUntimed = "does not measure its operations";
 
 std::shared_ptr<Backend> Reference() {
@@ -71,27 +72,27 @@ TEST_P(FaultTest, IsFoundBeforeAnythingIsTimed) {
   EXPECT_TRUE(absl::StartsWith(bad.note, "check: ")) << bad.note;
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Bench, FaultTest,
-    ::testing::Values(Planted{Fault::kDropOwnKey, "decode/b1_8k"},
-                      Planted{Fault::kDropGranuleStart, "decode/b1_128k"},
-                      Planted{Fault::kWrongKvHead, "decode/b64_8k"},
-                      Planted{Fault::kForeignKey, "decode/b64_8k_fp8kv"},
-                      Planted{Fault::kSeeNextKey, "prefill/1x8k"},
-                      Planted{Fault::kIgnoreWindow, "prefill/window4096_32k"},
-                      Planted{Fault::kIgnoreSoftcap, "prefill/softcap_8k"},
-                      Planted{Fault::kSwapRows, "prefill/mixed"},
-                      Planted{Fault::kCorrectFirstRank, "small/correct_b4096_n4"},
-                      Planted{Fault::kMergeSwapped, "small/merge_4096"},
-                      Planted{Fault::kNoFill, "small/pack"},
-                      Planted{Fault::kNextRow, "small/unpack"},
-                      Planted{Fault::kNextSlot, "small/reshape_8k"},
-                      Planted{Fault::kWriteUnscaled, "small/reshape_8k_fp8"}),
-    [](const auto& test) {
-      std::string name = test.param.name;
-      for (char& c : name) c = c == '/' ? '_' : c;
-      return name;
-    });
+INSTANTIATE_TEST_SUITE_P(Bench, FaultTest,
+                         ::testing::Values(Planted{Fault::kDropOwnKey, "decode/b1_8k"},
+                                           Planted{Fault::kDropGranuleStart, "decode/b1_128k"},
+                                           Planted{Fault::kWrongKvHead, "decode/b64_8k"},
+                                           Planted{Fault::kForeignKey, "decode/b64_8k_fp8kv"},
+                                           Planted{Fault::kSeeNextKey, "prefill/1x8k"},
+                                           Planted{Fault::kIgnoreWindow, "prefill/window4096_32k"},
+                                           Planted{Fault::kIgnoreSoftcap, "prefill/softcap_8k"},
+                                           Planted{Fault::kSwapRows, "prefill/mixed"},
+                                           Planted{Fault::kCorrectFirstRank,
+                                                   "small/correct_b4096_n4"},
+                                           Planted{Fault::kMergeSwapped, "small/merge_4096"},
+                                           Planted{Fault::kNoFill, "small/pack"},
+                                           Planted{Fault::kNextRow, "small/unpack"},
+                                           Planted{Fault::kNextSlot, "small/reshape_8k"},
+                                           Planted{Fault::kWriteUnscaled, "small/reshape_8k_fp8"}),
+                         [](const auto& test) {
+                           std::string name = test.param.name;
+                           for (char& c : name) c = c == '/' ? '_' : c;
+                           return name;
+                         });
 
 TEST(RunTest, WithoutChecksAWrongDeviceGetsAsFarAsTheTimer) {
   const Row row = RunOne(Fault::kWrongKvHead, "decode/b64_8k", /*check=*/false);

@@ -69,7 +69,8 @@ void AddPrefills(std::vector<Case>& cases) {
   cases.back().window = 4 * kKi;
   cases.push_back(Prefill("softcap_8k", 1, 8 * kKi));
   cases.back().softcap = 50.0f;
-  cases.back().scale = 0.25f;  // logits so small that the cap shows in no result would prove nothing
+  cases.back().scale =
+      0.25f;  // logits so small that the cap shows in no result would prove nothing
   cases.push_back(Prefill("mixed", 1, 2 * kKi));
   cases.back().requests.insert(cases.back().requests.begin(),
                                {63, RequestKind::kDecode, 1, 4 * kKi - 1});

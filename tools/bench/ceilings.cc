@@ -62,8 +62,8 @@ Row RowOf(std::string name, const absl::StatusOr<Timing>& timing, double bytes, 
 Row CopyRow(Session& session) {
   const absl::StatusOr<TwoBuffers> buffers = CopyBuffers(session);
   if (!buffers.ok()) return RowOf("ceiling/copy", buffers.status(), 0, 0);
-  const absl::StatusOr<Timing> timing = MeasureWarm(session.tools(), 1, Copying(*buffers), 0.05,
-                                                    session.preset().case_seconds);
+  const absl::StatusOr<Timing> timing =
+      MeasureWarm(session.tools(), 1, Copying(*buffers), 0.05, session.preset().case_seconds);
   return RowOf("ceiling/copy", timing, 2.0 * static_cast<double>(buffers->source->size_bytes()), 0);
 }
 
@@ -72,8 +72,8 @@ absl::Status MatmulRows(Session& session, std::vector<Row>& rows) {
   const auto size = static_cast<double>(n);
   const Noise& noise = session.noise(DType::kBF16, Session::kOther);
   ASSIGN_OR_RETURN(const auto a, session.NoiseBuffer(noise, 2 * n * n));
-  ASSIGN_OR_RETURN(const auto b, session.NoiseBuffer(
-                                     session.noise(DType::kBF16, Session::kQuery), 2 * n * n));
+  ASSIGN_OR_RETURN(const auto b,
+                   session.NoiseBuffer(session.noise(DType::kBF16, Session::kQuery), 2 * n * n));
   ASSIGN_OR_RETURN(const auto c, session.PoisonedBuffer(2 * n * n));
   const auto view = [&](const std::unique_ptr<Buffer>& buffer) {
     return TensorView::Contiguous(buffer->address(), DType::kBF16, {n, n}, buffer->device());

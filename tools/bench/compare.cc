@@ -62,8 +62,8 @@ absl::StatusOr<OldResults> ReadJson(std::string_view text) {
 std::string Comparison(const OldResults& old, const Results& results) {
   size_t width = 8;
   for (const Row& row : results.rows) width = std::max(width, row.name.size());
-  std::string text = absl::StrCat("against ", old.device, old.commit.empty() ? "" : ", commit ",
-                                  old.commit, "\n");
+  std::string text =
+      absl::StrCat("against ", old.device, old.commit.empty() ? "" : ", commit ", old.commit, "\n");
   absl::StrAppendFormat(&text, "%-*s %12s %12s %9s\n", static_cast<int>(width), "case", "old us",
                         "new us", "new/old");
   std::vector<std::string> slower, gone, added;

@@ -60,9 +60,8 @@ class GatherWorkload final : public Workload {
     args.fill = kPad;
     ASSIGN_OR_RETURN(args.source, TensorView::Contiguous(source_->address(), kDType,
                                                          {source_rows_, row_elements_}, device));
-    ASSIGN_OR_RETURN(args.destination,
-                     TensorView::Contiguous(destination_->address(), kDType,
-                                            {num_rows(), row_elements_}, device));
+    ASSIGN_OR_RETURN(args.destination, TensorView::Contiguous(destination_->address(), kDType,
+                                                              {num_rows(), row_elements_}, device));
     ASSIGN_OR_RETURN(args.index, TensorView::Contiguous(device_index_->address(), DType::kI64,
                                                         {num_rows()}, device));
     return queue.GatherRows(args);
@@ -71,8 +70,8 @@ class GatherWorkload final : public Workload {
   absl::Status Check() override {
     RETURN_IF_ERROR(Record(session_.queue(), 0));
     RETURN_IF_ERROR(session_.Finish());
-    RETURN_IF_ERROR(CheckWritten(session_.queue(), kDType, destination_->address(), num_rows(),
-                                 row_elements_));
+    RETURN_IF_ERROR(
+        CheckWritten(session_.queue(), kDType, destination_->address(), num_rows(), row_elements_));
     constexpr int64_t kSamples = 64;
     replay::Random random(0x726f77);
     for (int64_t i = 0; i < kSamples; ++i) {

@@ -43,14 +43,14 @@ absl::Status CheckWritten(Queue& queue, DType dtype, uint64_t address, int64_t r
   const int64_t rows_a_piece = std::max<int64_t>(kPieceBytes / std::max<int64_t>(row_bytes, 1), 1);
   for (int64_t row = 0; row < rows; row += rows_a_piece) {
     const int64_t count = std::min(rows_a_piece, rows - row);
-    ASSIGN_OR_RETURN(const std::vector<uint8_t> piece,
-                     Fetch(queue, address + static_cast<uint64_t>(row * row_bytes),
-                           count * row_bytes));
+    ASSIGN_OR_RETURN(
+        const std::vector<uint8_t> piece,
+        Fetch(queue, address + static_cast<uint64_t>(row * row_bytes), count * row_bytes));
     for (int64_t i = 0; i < count * row_elements; ++i) {
       if (!IsNan(dtype, piece.data(), i)) continue;
-      return absl::FailedPreconditionError(
-          absl::StrCat("row ", row + i / row_elements, ", element ", i % row_elements,
-                       ": NaN, as before the work"));
+      return absl::FailedPreconditionError(absl::StrCat("row ", row + i / row_elements,
+                                                        ", element ", i % row_elements,
+                                                        ": NaN, as before the work"));
     }
   }
   return absl::OkStatus();
@@ -83,8 +83,8 @@ absl::Status CheckBytes(absl::Span<const uint8_t> actual, absl::Span<const uint8
                         const std::string& where) {
   for (size_t i = 0; i < expected.size(); ++i) {
     if (actual[i] == expected[i]) continue;
-    return absl::FailedPreconditionError(absl::StrCat(where, ": byte ", i, " is ", actual[i],
-                                                      ", must be ", expected[i]));
+    return absl::FailedPreconditionError(
+        absl::StrCat(where, ": byte ", i, " is ", actual[i], ", must be ", expected[i]));
   }
   return absl::OkStatus();
 }

@@ -33,8 +33,8 @@ Timing Summarise(std::vector<double> seconds, int64_t calls) {
   const auto each = [&](double sum) { return sum / static_cast<double>(calls); };
   const size_t middle = seconds.size() / 2;
   Timing timing;
-  timing.median = each(seconds.size() % 2 == 1 ? seconds[middle]
-                                               : (seconds[middle - 1] + seconds[middle]) / 2);
+  timing.median =
+      each(seconds.size() % 2 == 1 ? seconds[middle] : (seconds[middle - 1] + seconds[middle]) / 2);
   timing.fastest = each(seconds.front());
   timing.slowest = each(seconds.back());
   timing.calls = calls;
@@ -54,9 +54,8 @@ absl::StatusOr<int64_t> CallsOfAReplay(DeviceTools& tools, int64_t sets,
 
 }  // namespace
 
-absl::StatusOr<Timing> MeasureWarm(DeviceTools& tools, int64_t sets,
-                                   DeviceTools::RecordCall record, double warm_seconds,
-                                   double seconds) {
+absl::StatusOr<Timing> MeasureWarm(DeviceTools& tools, int64_t sets, DeviceTools::RecordCall record,
+                                   double warm_seconds, double seconds) {
   record = InTurn(sets, std::move(record));
   ASSIGN_OR_RETURN(const int64_t calls, CallsOfAReplay(tools, sets, record));
   ASSIGN_OR_RETURN(const std::unique_ptr<Replay> replay, tools.Record(calls, record));
@@ -75,8 +74,8 @@ absl::StatusOr<Timing> MeasureWarm(DeviceTools& tools, int64_t sets,
   return Summarise(std::move(times), calls);
 }
 
-absl::StatusOr<Timing> MeasureCold(DeviceTools& tools, int64_t sets,
-                                   DeviceTools::RecordCall record, double idle_seconds) {
+absl::StatusOr<Timing> MeasureCold(DeviceTools& tools, int64_t sets, DeviceTools::RecordCall record,
+                                   double idle_seconds) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Replay> replay,
                    tools.Record(kColdCalls, InTurn(sets, std::move(record))));
   std::vector<double> times;

@@ -22,13 +22,12 @@ struct Timing {
 
 // Calls over `sets` sets in turn, replayed for `warm_seconds` of the host's clock and then measured
 // for `seconds`, three times at least. The errors of `record` and of the device.
-absl::StatusOr<Timing> MeasureWarm(DeviceTools& tools, int64_t sets,
-                                   DeviceTools::RecordCall record, double warm_seconds,
-                                   double seconds);
+absl::StatusOr<Timing> MeasureWarm(DeviceTools& tools, int64_t sets, DeviceTools::RecordCall record,
+                                   double warm_seconds, double seconds);
 
 // The first ten calls after `idle_seconds` without work; the median of three such.
-absl::StatusOr<Timing> MeasureCold(DeviceTools& tools, int64_t sets,
-                                   DeviceTools::RecordCall record, double idle_seconds);
+absl::StatusOr<Timing> MeasureCold(DeviceTools& tools, int64_t sets, DeviceTools::RecordCall record,
+                                   double idle_seconds);
 
 }  // namespace weft::bench
 

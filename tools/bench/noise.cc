@@ -44,8 +44,8 @@ void Noise::Read(int64_t first, absl::Span<float> values) const {
 
 absl::Status Noise::Fill(Queue& queue, uint64_t address, int64_t bytes) const {
   int64_t filled = std::min(bytes, static_cast<int64_t>(stored_.size()));
-  RETURN_IF_ERROR(queue.CopyFromHost(
-      address, absl::MakeConstSpan(stored_).first(static_cast<size_t>(filled))));
+  RETURN_IF_ERROR(
+      queue.CopyFromHost(address, absl::MakeConstSpan(stored_).first(static_cast<size_t>(filled))));
   // The filled part is whole periods, so what follows it is its own beginning.
   while (filled < bytes) {
     const int64_t more = std::min(filled, bytes - filled);

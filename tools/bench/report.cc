@@ -66,11 +66,10 @@ std::string TableLine(const Row& row, int name_width) {
 }
 
 std::string Table(const Results& results) {
-  std::string text =
-      absl::StrCat(results.device.name, " (", ToString(results.device.id), "), ",
-                   results.device.driver, results.commit.empty() ? "" : ", commit ",
-                   results.commit, "\npreset ", results.preset, "; ", results.method,
-                   results.checked ? "" : "; NOT CHECKED", "\n\n");
+  std::string text = absl::StrCat(results.device.name, " (", ToString(results.device.id), "), ",
+                                  results.device.driver, results.commit.empty() ? "" : ", commit ",
+                                  results.commit, "\npreset ", results.preset, "; ", results.method,
+                                  results.checked ? "" : "; NOT CHECKED", "\n\n");
   const int width = NameWidth(results);
   absl::StrAppend(&text, TableHeader(width));
   for (const Row& row : results.rows) absl::StrAppend(&text, TableLine(row, width));

@@ -38,9 +38,9 @@ class ReshapeWorkload final : public Workload {
     ASSIGN_OR_RETURN(key_, session_.NoiseBuffer(*key_noise_, bytes));
     ASSIGN_OR_RETURN(value_, session_.NoiseBuffer(*value_noise_, bytes));
     const int64_t num_blocks = CeilDiv(sets_ * case_.rows, case_.block_size);
-    ASSIGN_OR_RETURN(replay::KvPool pool,
-                     replay::KvPool::Create(session_.backend(), session_.queue(), layout_,
-                                            num_blocks, 0));
+    ASSIGN_OR_RETURN(
+        replay::KvPool pool,
+        replay::KvPool::Create(session_.backend(), session_.queue(), layout_, num_blocks, 0));
     pool_ = std::make_unique<replay::KvPool>(std::move(pool));
     slots_.resize(static_cast<size_t>(num_blocks * case_.block_size));
     std::iota(slots_.begin(), slots_.end(), int64_t{0});
@@ -108,8 +108,8 @@ class ReshapeWorkload final : public Workload {
     const int64_t slot = slots_[static_cast<size_t>(token)];
     const int64_t block = slot / case_.block_size;
     const int64_t in_segment = block % pool_->view().blocks_per_segment();
-    const KvSegment& segment = pool_->view().segments()[static_cast<size_t>(
-        block / pool_->view().blocks_per_segment())];
+    const KvSegment& segment =
+        pool_->view().segments()[static_cast<size_t>(block / pool_->view().blocks_per_segment())];
     const auto place = [&](const KvStrides& strides) {
       return static_cast<uint64_t>(
           (in_segment * strides.block + slot % case_.block_size * strides.token) *

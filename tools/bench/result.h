@@ -43,7 +43,7 @@ struct Row {
 
 // What the device does at best, measured in the same run; 0: not measured. In a second.
 struct Ceilings {
-  double copy_bytes = 0.0;        // read and written
+  double copy_bytes = 0.0;  // read and written
   double matmul_flops_cold = 0.0;
   double matmul_flops_warm = 0.0;
 };

@@ -23,8 +23,8 @@ constexpr double kShortWarmUp = 0.05;
 void SetError(Row& row, const absl::Status& status, std::string_view when) {
   const bool unsupported = absl::IsUnimplemented(status);
   row.verdict = unsupported ? Verdict::kUnsupported : Verdict::kFailed;
-  row.note = unsupported ? std::string(status.message())
-                         : absl::StrCat(when, ": ", status.ToString());
+  row.note =
+      unsupported ? std::string(status.message()) : absl::StrCat(when, ": ", status.ToString());
 }
 
 class Runner {
@@ -120,9 +120,8 @@ class Runner {
     const auto reading = [&](Queue&, int64_t set) {
       return session_.tools().PagedRead(*workload.cache(), workload.pages(set));
     };
-    const absl::StatusOr<Timing> timing =
-        MeasureWarm(session_.tools(), workload.num_sets(), reading, warm,
-                    session_.preset().case_seconds);
+    const absl::StatusOr<Timing> timing = MeasureWarm(
+        session_.tools(), workload.num_sets(), reading, warm, session_.preset().case_seconds);
     Set(read, timing);
     if (absl::IsUnimplemented(timing.status())) read.verdict = Verdict::kNotMeasured;
     if (timing.ok()) {

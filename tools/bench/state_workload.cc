@@ -87,8 +87,7 @@ class StateWorkload : public Workload {
     states_noise_ = &session_.noise(kDType, Session::kOther);
     lse_noise_ = &session_.noise(DType::kF32, Session::kOther);
     ASSIGN_OR_RETURN(a_, session_.NoiseBuffer(*states_noise_, sets_ * shape_.bytes()));
-    ASSIGN_OR_RETURN(lses_,
-                     session_.NoiseBuffer(*lse_noise_, sets_ * parts_ * shape_.lse_bytes()));
+    ASSIGN_OR_RETURN(lses_, session_.NoiseBuffer(*lse_noise_, sets_ * parts_ * shape_.lse_bytes()));
     ASSIGN_OR_RETURN(lse_, session_.PoisonedBuffer(sets_ * shape_.lse_bytes()));
     return absl::OkStatus();
   }
