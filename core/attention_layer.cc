@@ -104,7 +104,7 @@ absl::StatusOr<AttentionArgs> AttentionLayer::Arguments(const StepBuffers& step,
   args.lse = io.lse;
   args.cache = io.cache;
   args.tables = step.tables();
-  args.num_rows = plan->num_rows();
+  args.num_rows = step.num_rows();
   return args;
 }
 
@@ -118,7 +118,7 @@ absl::Status AttentionLayer::Forward(Queue& queue, const StepBuffers& step,
   write.cache = io.cache;
   write.k_scales = head_values_->values().k_scales;
   write.v_scales = head_values_->values().v_scales;
-  if (spec().shares_kv_cache || step.plan()->slots().empty()) return queue.Attention(attention);
+  if (spec().shares_kv_cache || step.slots().empty()) return queue.Attention(attention);
   // The write must not be recorded if the attention would be refused.
   RETURN_IF_ERROR(queue.CheckAttention(attention));
   RETURN_IF_ERROR(queue.ReshapeAndCache(write));

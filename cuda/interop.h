@@ -5,8 +5,18 @@
 //   ASSIGN_OR_RETURN(auto cache, cuda::AdoptMemory(*backend, pool_address, pool_bytes));
 //   ASSIGN_OR_RETURN(auto queue, cuda::AdoptStream(*backend, stream));
 //
-// Begun: events and streams under capture come later. Builds without a CUDA toolkit; there every
-// call answers UNAVAILABLE.
+// A step as a CUDA graph, replayed with other plans (StepLimits::pad, core/step_buffers.h):
+//
+//   cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal);
+//   RETURN_IF_ERROR(layer.Forward(*queue, *step, io));  // every layer
+//   RETURN_IF_ERROR(queue->Submit());
+//   cudaStreamEndCapture(stream, &graph);
+//   // each step
+//   RETURN_IF_ERROR(step->Update(*other, plan));        // a queue whose stream is not captured
+//   RETURN_IF_ERROR(other->Submit());                   // ... and is done, or in order, before:
+//   cudaGraphLaunch(executable, stream);
+//
+// Builds without a CUDA toolkit; there every call answers UNAVAILABLE.
 #ifndef WEFT_CUDA_INTEROP_H_
 #define WEFT_CUDA_INTEROP_H_
 
@@ -22,9 +32,15 @@ typedef struct CUstream_st* cudaStream_t;
 
 namespace weft::cuda {
 
-// A queue over a stream of the backend's device, which must outlive the queue and must not be under
-// capture when the queue submits. Submit puts weft's work on the stream in order with the caller's.
-// INVALID_ARGUMENT: not a CUDA backend.
+// A queue over a stream of the backend's device, which must outlive the queue. Submit puts weft's
+// work on the stream in order with the caller's. INVALID_ARGUMENT: not a CUDA backend.
+//
+// While the stream is under capture, Submit makes the recorded operations nodes of the caller's
+// graph: no event follows them, and the queue keeps nothing of them, so that the graph may outlive
+// it. (The backend, the layer and all memory that was named must outlive the graph.)
+// FAILED_PRECONDITION then: Wait, CopyFromHost and CopyToHost; Submit, if such a copy was recorded
+// before the capture. Profiling times nothing there. An operation that CUDA refuses to capture
+// makes Submit fail, and the capture is to be given up; the queue is good for more.
 absl::StatusOr<std::unique_ptr<Queue>> AdoptStream(Backend& backend, cudaStream_t stream);
 
 // Makes a caller's device memory known, so that views of it pass weft's checks. Owns nothing; the

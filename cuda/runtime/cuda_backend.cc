@@ -33,6 +33,7 @@ class CudaBuffer final : public Buffer {
     backend_->mutable_allocations().Remove(address()).IgnoreError();
     if (!owned_) return;
     ScopedDevice current(backend_->device().ordinal);
+    ScopedRelaxedCapture relaxed;
     cudaFree(reinterpret_cast<void*>(address()));
   }
 
@@ -116,6 +117,8 @@ absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(int64_t bytes) {
   RETURN_IF_ERROR(current.status());
   if (bytes > info().max_allocation_bytes) return OutOfMemory(device(), bytes);
   void* pointer = nullptr;
+  ScopedRelaxedCapture relaxed;
+  CountAllocation();
   const cudaError_t error = cudaMalloc(&pointer, static_cast<size_t>(bytes));
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();

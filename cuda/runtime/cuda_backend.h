@@ -5,6 +5,7 @@
 #ifndef WEFT_CUDA_RUNTIME_CUDA_BACKEND_H_
 #define WEFT_CUDA_RUNTIME_CUDA_BACKEND_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 
@@ -35,6 +36,10 @@ class CudaBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<Queue>> AdoptStream(cudaStream_t stream);
 
   int num_multiprocessors() const { return num_multiprocessors_; }
+  // Allocations on the device and pinned ones on the host, ever, by this backend and its queues:
+  // how a test sees that a warm Forward makes none.
+  int64_t num_allocations() const { return num_allocations_.load(std::memory_order_relaxed); }
+  void CountAllocation() const { num_allocations_.fetch_add(1, std::memory_order_relaxed); }
   // The runtime fills bytes only; the driver fills words.
   MemsetD32 memset_d32() const { return memset_d32_; }
 
@@ -45,6 +50,7 @@ class CudaBackend final : public Backend {
   std::shared_ptr<CudaBackend> Shared();
 
   int num_multiprocessors_ = 0;
+  mutable std::atomic<int64_t> num_allocations_{0};
   MemsetD32 memset_d32_ = nullptr;
 };
 

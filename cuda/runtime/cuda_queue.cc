@@ -32,16 +32,21 @@ constexpr absl::Duration kDestructorPatience = absl::Minutes(1);
 constexpr absl::Duration kSpin = absl::Microseconds(200);
 constexpr absl::Duration kSleep = absl::Microseconds(50);
 
-StagingPool::Source PinnedMemory() {
+// `backend` must outlive it.
+StagingPool::Source PinnedMemory(const CudaBackend* backend) {
   StagingPool::Source source;
-  source.allocate = [](int64_t bytes) -> absl::StatusOr<uint8_t*> {
+  source.allocate = [backend](int64_t bytes) -> absl::StatusOr<uint8_t*> {
     void* pointer = nullptr;
+    backend->CountAllocation();
     RETURN_IF_ERROR(
         ToStatus(cudaHostAlloc(&pointer, static_cast<size_t>(bytes), cudaHostAllocPortable),
                  absl::StrCat("pinning ", bytes, " bytes of host memory")));
     return static_cast<uint8_t*>(pointer);
   };
-  source.free = [](uint8_t* data) { cudaFreeHost(data); };
+  source.free = [](uint8_t* data) {
+    ScopedRelaxedCapture relaxed;
+    cudaFreeHost(data);
+  };
   return source;
 }
 
@@ -53,6 +58,7 @@ absl::StatusOr<std::unique_ptr<Queue>> CudaQueue::Create(std::shared_ptr<const C
                                                          std::optional<cudaStream_t> adopted) {
   ScopedDevice current(backend->device().ordinal);
   RETURN_IF_ERROR(current.status());
+  ScopedRelaxedCapture relaxed;
   cudaStream_t stream = adopted.value_or(nullptr);
   if (!adopted.has_value()) {
     RETURN_IF_ERROR(
@@ -67,13 +73,14 @@ CudaQueue::CudaQueue(std::shared_ptr<const CudaBackend> backend, cudaStream_t st
       backend_(std::move(backend)),
       stream_(stream),
       owns_stream_(owns_stream),
-      staging_(PinnedMemory()),
+      staging_(PinnedMemory(backend_.get())),
       done_events_(cudaEventDisableTiming),
       timing_events_(cudaEventDefault),
       op_times_(kNumOpKinds) {}
 
 CudaQueue::~CudaQueue() {
   ScopedDevice current(device().ordinal);
+  ScopedRelaxedCapture relaxed;
   if (status_.ok()) Reap(absl::Now() + kDestructorPatience, /*deliver=*/false).IgnoreError();
   staging_.Release(std::move(lease_));
   // CUDA keeps a destroyed stream until its work is done; it does not wait here.
@@ -100,11 +107,44 @@ absl::Status CudaQueue::Start(const Command& command, Submission& submission) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<bool> CudaQueue::IsCapturing() const {
+  if (owns_stream_) return false;
+  cudaStreamCaptureStatus state = cudaStreamCaptureStatusNone;
+  RETURN_IF_ERROR(
+      ToStatus(cudaStreamIsCapturing(stream_, &state), "asking whether a stream is captured"));
+  return state != cudaStreamCaptureStatusNone;
+}
+
+absl::Status CudaQueue::RefuseCapture(std::string_view what) const {
+  ASSIGN_OR_RETURN(const bool capturing, IsCapturing());
+  if (!capturing) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(ToString(device()), ": the queue's stream is under capture, ", what));
+}
+
+absl::Status CudaQueue::SubmitToCapture() {
+  // Recorded before the capture began. They stay recorded.
+  if (!lease_.empty()) {
+    return RefuseCapture(
+        "and a copy from or to the host is recorded: a graph would repeat it with memory that is "
+        "used for something else by then");
+  }
+  // What fails breaks the capture, not the device: it does not stick.
+  for (const Command& command : std::exchange(commands_, {})) {
+    RETURN_IF_ERROR(
+        ToStatus(command.start(stream_), absl::StrCat("capturing ", Name(command.kind))));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CudaQueue::Submit() {
   RETURN_IF_ERROR(status_);
   if (commands_.empty()) return absl::OkStatus();
   ScopedDevice current(device().ordinal);
   RETURN_IF_ERROR(current.status());
+  ASSIGN_OR_RETURN(const bool capturing, IsCapturing());
+  if (capturing) return SubmitToCapture();
+  ScopedRelaxedCapture relaxed;
   // Gives back the staging memory of a caller who submits often and waits seldom.
   RETURN_IF_ERROR(Reap(absl::InfinitePast(), /*deliver=*/true));
 
@@ -129,6 +169,7 @@ absl::Status CudaQueue::Wait(absl::Time deadline) {
   RETURN_IF_ERROR(status_);
   ScopedDevice current(device().ordinal);
   RETURN_IF_ERROR(current.status());
+  RETURN_IF_ERROR(RefuseCapture("so there is nothing to wait for before its graph is launched"));
   RETURN_IF_ERROR(Reap(deadline, /*deliver=*/true));
   if (in_flight_.empty()) return absl::OkStatus();
   return absl::DeadlineExceededError(absl::StrCat(ToString(device()), ": ", in_flight_.size(),
@@ -136,6 +177,7 @@ absl::Status CudaQueue::Wait(absl::Time deadline) {
 }
 
 absl::Status CudaQueue::Reap(absl::Time deadline, bool deliver) {
+  ScopedRelaxedCapture relaxed;
   while (!in_flight_.empty()) {
     absl::StatusOr<bool> done = Await(in_flight_.front(), deadline);
     if (!done.ok()) return Stick(done.status());
@@ -192,8 +234,13 @@ std::vector<OpTime> CudaQueue::TakeOpTimes() {
 }
 
 absl::StatusOr<std::vector<absl::Span<uint8_t>>> CudaQueue::Stage(size_t bytes) {
+  RETURN_IF_ERROR(
+      RefuseCapture("and a copy from or to the host cannot be part of a graph: it would be "
+                    "repeated with what the "
+                    "host memory holds then"));
   ScopedDevice current(device().ordinal);
   RETURN_IF_ERROR(current.status());
+  ScopedRelaxedCapture relaxed;
   std::vector<absl::Span<uint8_t>> pieces;
   while (bytes > 0) {
     ASSIGN_OR_RETURN(absl::Span<uint8_t> piece, staging_.Take(lease_, static_cast<int64_t>(bytes)));
@@ -279,10 +326,10 @@ absl::Status CudaQueue::DoAttention(const AttentionArgs& args) {
   RETURN_IF_ERROR(status_);
   ASSIGN_OR_RETURN(const AttentionWork work, MapAttention(args));
   const auto& prepared = static_cast<const CudaPreparedAttention&>(*args.prepared);
-  commands_.push_back({OpKind::kAttention,
-                       [work, kernels = prepared.kernels()](cudaStream_t stream) {
-                         return LaunchAttention(kernels, work, stream);
-                       }});
+  commands_.push_back(
+      {OpKind::kAttention, [work, kernels = prepared.kernels()](cudaStream_t stream) {
+         return LaunchAttention(kernels, work, stream);
+       }});
   return absl::OkStatus();
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // CudaQueue: a Queue over one CUDA stream. Operations are kept as closures until Submit, because a
-// stream would start them at once; Submit puts them on the stream and an event behind them.
+// stream would start them at once; Submit puts them on the stream and an event behind them. Over an
+// adopted stream that is under capture, Submit puts them into the graph, without the event: there
+// is nothing to wait for.
 #ifndef WEFT_CUDA_RUNTIME_CUDA_QUEUE_H_
 #define WEFT_CUDA_RUNTIME_CUDA_QUEUE_H_
 
@@ -78,6 +80,12 @@ class CudaQueue final : public Queue {
 
   // Makes an error of the device the answer of every later call.
   absl::Status Stick(absl::Status status);
+  // Whether the stream is under capture; also if that has gone wrong and is yet to be ended. Only
+  // an adopted stream can be.
+  absl::StatusOr<bool> IsCapturing() const;
+  // FAILED_PRECONDITION: `what` cannot be captured.
+  absl::Status RefuseCapture(std::string_view what) const;
+  absl::Status SubmitToCapture();
   // Staging memory for a copy of `bytes`, in pieces. On an error nothing is recorded yet.
   absl::StatusOr<std::vector<absl::Span<uint8_t>>> Stage(size_t bytes);
   absl::Status Start(const Command& command, Submission& submission);

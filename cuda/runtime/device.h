@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/backend.h"
+#include "cuda_runtime_api.h"
 
 namespace weft::cuda {
 
@@ -33,6 +34,20 @@ class ScopedDevice {
  private:
   absl::Status status_;
   int previous_ = -1;  // -1: nothing to restore
+};
+
+// While it lives, this thread may wait and allocate although another thread (or this one, on
+// another stream) has a capture under way in the global mode, which forbids that to everybody: our
+// waits and allocations are on no captured stream, so nothing of that capture depends on them.
+class ScopedRelaxedCapture {
+ public:
+  ScopedRelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~ScopedRelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ScopedRelaxedCapture(const ScopedRelaxedCapture&) = delete;
+  ScopedRelaxedCapture& operator=(const ScopedRelaxedCapture&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
 }  // namespace weft::cuda

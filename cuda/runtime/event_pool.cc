@@ -2,11 +2,13 @@
 #include "cuda/runtime/event_pool.h"
 
 #include "core/status_macros.h"
+#include "cuda/runtime/device.h"
 #include "cuda/runtime/status.h"
 
 namespace weft::cuda {
 
 EventPool::~EventPool() {
+  ScopedRelaxedCapture relaxed;
   for (cudaEvent_t event : free_) cudaEventDestroy(event);
 }
 

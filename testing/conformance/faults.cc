@@ -70,6 +70,7 @@ constexpr NamedFault kFaults[] = {
     {F::kPaddingLseZero, kAttention, "writes 0 as the LSE of padding rows", kCases, "pcp="},
     {F::kExtraRow, kAttention, "writes a row past the last", kCases},
     {F::kTouchCache, kAttention, "writes to the cache", kCases},
+    {F::kRunFillers, kAttention, "computes entries that only fill up a table", "padded"},
     {F::kIgnoreOutScale, kAttention, "ignores out_scale", kCases, "out=f8e4m3"},
     {F::kOutOverflow, kAttention, "does not saturate an fp8 output", kCases, "out=f8e4m3"},
     {F::kOutTruncate, kAttention, "rounds an fp8 output towards zero", kCases, "out=f8e4m3"},

@@ -62,6 +62,7 @@ enum class Fault : int {
   kPaddingLseZero,
   kExtraRow,
   kTouchCache,
+  kRunFillers,
   kIgnoreOutScale,
   kOutOverflow,
   kOutTruncate,

@@ -37,6 +37,7 @@ class Mutant {
     RunTiles();
     for (int64_t i = 0; i < args_.tables.decode_rows.extent(0); ++i) {
       const DecodeRow row = *At<DecodeRow>(args_.tables.decode_rows.address(), i);
+      if (row.num_granules == 0 && fault_ != Fault::kRunFillers) continue;
       Attend(
           {row.row, row.row, row.position, row.num_keys, row.request, Blocks(row.first_block), 1});
     }

@@ -12,6 +12,7 @@
 #include "core/step_buffers.h"
 #include "testing/conformance/correct_checks.h"
 #include "testing/conformance/merge_checks.h"
+#include "testing/conformance/padded_checks.h"
 #include "testing/conformance/quantize_checks.h"
 #include "testing/conformance/random.h"
 #include "testing/conformance/state_data.h"
@@ -245,7 +246,7 @@ const std::vector<OperationCheck>& OperationChecks() {
   static const auto* const checks = new std::vector<OperationCheck>{
       {"merge_algebra", CheckMergeAlgebra}, {"correct_table", CheckCorrectTable},
       {"all_codes", CheckAllCodes},         {"capture", CheckCapture},
-      {"merge_input", CheckMergeInput},
+      {"padded", CheckPadded},              {"merge_input", CheckMergeInput},
   };
   return *checks;
 }

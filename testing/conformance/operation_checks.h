@@ -23,6 +23,7 @@ struct OperationCheck {
 // capture          a step recorded with the shapes of
 // AttentionMetadataBuilder::BuildForGraphCapture
 //                  runs again, at the same addresses, with a real batch
+// padded           testing/conformance/padded_checks.h
 // merge_input      bad arguments of MergeStates, CorrectAttnOut and QuantizeFp8 are refused
 const std::vector<OperationCheck>& OperationChecks();
 

@@ -180,6 +180,7 @@ void AttentionJob::RunTables() const {
   }
   // One state after the other, left to right: there is no need for splits and workspace here.
   for (const DecodeRow& row : TableRows<DecodeRow>(args_.tables.decode_rows)) {
+    if (row.num_granules == 0) continue;  // fills up a table (StepLimits::pad)
     const int64_t end = int64_t{row.first_granule} + row.num_granules;
     attender.Attend({row.row, 1, row.position,
                      std::max({int64_t{row.first_granule} * kGranule, row.position + 1 - window}),

@@ -22,6 +22,7 @@ LAYERS = {
     "collectives/mpi": ("collectives core @abseil-cpp @local_mpi", "testing/reference @googletest"),
     "collectives/nccl": ("collectives core cuda/runtime @abseil-cpp @local_cuda", "cuda testing @googletest"),
     "cuda": ("cuda core tools/build_defs @abseil-cpp @local_cuda", "testing @googletest @google_benchmark"),
+    "cuda/bench": ("cuda core tools/build_defs //tools/bench:device_tools @abseil-cpp @local_cuda", "testing @googletest"),
     "vulkan": (
         "vulkan core tools/build_defs @abseil-cpp @vulkan_headers @software_vulkan",
         "testing @googletest @vulkan_layers",
@@ -46,8 +47,13 @@ LAYERS = {
         "tools/replay core collectives testing @abseil-cpp @nlohmann_json",
         "//vulkan:auto //vulkan:software_device @googletest",
     ),
+    # Whatever a device needs for its figures comes from that backend's own folder.
+    "tools/bench": (
+        f"tools/bench tools/replay {JUDGES} core @abseil-cpp @nlohmann_json",
+        "testing @googletest @google_benchmark",
+    ),
     "tools/weft": (
-        "tools/weft tools/replay core collectives //cuda:auto //cuda:cuda_backend //vulkan:auto"
+        "tools/weft tools/bench tools/replay core collectives //cuda:auto //cuda/bench:auto //cuda:cuda_backend //vulkan:auto"
         " //vulkan:software_device testing @abseil-cpp @cli11 @nlohmann_json",
         "//:README.md @googletest",
     ),

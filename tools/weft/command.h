@@ -95,6 +95,7 @@ Command ReplayCommand(const Arguments& arguments);
 Command InfoCommand(const Arguments& arguments);
 Command CheckCommand(const Arguments& arguments);
 Command PartitionCommand(const Arguments& arguments);
+Command BenchCommand(const Arguments& arguments);
 
 }  // namespace weft::cli
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// weft: replay a trace, show the devices, judge golden cases, picture a partition.
+// weft: replay a trace, show the devices, judge golden cases, picture a partition, measure.
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -67,7 +67,8 @@ int Main(int argc, char** argv) {
       "Exit codes: 0 ok, 1 failed, 2 bad usage or input, 3 a backend that is absent here.\n"
       "weft COMMAND --help says more.");
   std::vector<std::pair<CLI::App*, std::function<int()>>> commands;
-  for (const auto make : {ReplayCommand, InfoCommand, CheckCommand, PartitionCommand}) {
+  for (const auto make :
+       {ReplayCommand, InfoCommand, CheckCommand, PartitionCommand, BenchCommand}) {
     Command command = make(arguments);
     CLI::App* sub = Add(app, command);
     commands.emplace_back(sub, std::move(command.run));

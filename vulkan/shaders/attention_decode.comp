@@ -109,6 +109,7 @@ void main() {
   work /= p.num_kv_heads;
   if (work >= p.num_work) return;
   const ivec2 split = RefInt2(p.decode_splits + work * uint64_t(8)).x;
+  if (split.x < 0) return;  // fills up a table
   const uint64_t decode_row = p.decode_rows + uint(split.x) * uint64_t(32);
   const ivec4 row = RefInt4(decode_row).x;
   const ivec4 keys_of_row = RefInt4(decode_row + 16).x;  // num_keys, first_granule, num_granules

@@ -55,6 +55,7 @@ void main() {
   const uint64_t decode_row = p.decode_rows + index * uint64_t(32);
   const ivec4 row = RefInt4(decode_row).x;
   const uint num_states = Ref32(decode_row + 24).x;  // num_granules
+  if (num_states == 0) return;                       // fills up a table
   const uint64_t first_state = uint64_t(row.w) * p.num_heads + head;
   const uint64_t out_row = OutRow(p, uint(row.x), head);
   for (uint dim = gl_LocalInvocationIndex; dim < p.head_size; dim += THREADS) {
