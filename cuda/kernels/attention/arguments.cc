@@ -43,8 +43,8 @@ CacheSide MapSide(const KvCacheView& cache, const KvStrides& strides, uint64_t b
   side.block_stride = StrideBytes(cache.blocks_per_segment(), strides.block, element);
   side.token_stride = StrideBytes(layout.block_size(), strides.token, element);
   side.head_stride = StrideBytes(layout.num_kv_heads(), strides.head, element);
-  uint64_t bits = base_bits | static_cast<uint64_t>(side.block_stride | side.token_stride |
-                                                    side.head_stride);
+  uint64_t bits =
+      base_bits | static_cast<uint64_t>(side.block_stride | side.token_stride | side.head_stride);
   side.run = static_cast<uint32_t>(layout.head_size());
   if (strides.inner > 0 && strides.inner < layout.head_size()) {
     side.run = static_cast<uint32_t>(strides.inner);
@@ -79,8 +79,7 @@ absl::Status MapCache(const KvCacheView& cache, AttentionParams& p) {
   p.num_segments = static_cast<uint32_t>(segments.size());
   p.block_size = static_cast<uint32_t>(layout.block_size());
   p.by_block_size = MakeDivisor(p.block_size);
-  p.blocks_per_segment =
-      static_cast<uint32_t>(std::max<int64_t>(1, cache.blocks_per_segment()));
+  p.blocks_per_segment = static_cast<uint32_t>(std::max<int64_t>(1, cache.blocks_per_segment()));
   p.by_blocks_per_segment = MakeDivisor(p.blocks_per_segment);
   p.kv_type = ToElementType(layout.dtype());
   return absl::OkStatus();
@@ -144,9 +143,7 @@ absl::Status SupportsAttention(const AttentionSpec& spec, const KvCacheLayout& l
   return absl::OkStatus();
 }
 
-int64_t TileTokens(int64_t group_size, int rows) {
-  return std::max<int64_t>(1, rows / group_size);
-}
+int64_t TileTokens(int64_t group_size, int rows) { return std::max<int64_t>(1, rows / group_size); }
 
 absl::StatusOr<AttentionWork> MapAttention(const AttentionArgs& args) {
   const AttentionSpec& spec = args.prepared->spec();

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cuda/kernels/attention/attention.h"
-
 #include <algorithm>
 
+#include "cuda/kernels/attention/attention.h"
 #include "cuda/kernels/attention/config.h"
 #include "cuda/kernels/attention/instances.h"
 #include "cuda/kernels/attention/merge.cuh"
@@ -40,20 +39,18 @@ constexpr ElementType BF16 = ElementType::kBF16;
 
 // The cache's type as the table names it.
 constexpr ElementType KvType(ElementType type, const char* kind) {
-  return kind[1] == 'S'   ? type
-         : kind[2] == '4' ? ElementType::kE4M3
-                          : ElementType::kE5M2;
+  return kind[1] == 'S' ? type : kind[2] == '4' ? ElementType::kE4M3 : ElementType::kE5M2;
 }
 
 constexpr Instance kInstances[] = {
-#define WEFT_ENTRY(type, kind, dims) {type, KvType(type, #kind), dims, &Attention##type##kind##dims},
+#define WEFT_ENTRY(type, kind, dims) \
+  {type, KvType(type, #kind), dims, &Attention##type##kind##dims},
     WEFT_ATTENTION_INSTANCES(WEFT_ENTRY)
 #undef WEFT_ENTRY
 };
 
 constexpr Instance kPlainInstances[] = {
-#define WEFT_ENTRY(dims) \
-  {ElementType::kF32, ElementType::kF32, dims, &PlainAttention##dims},
+#define WEFT_ENTRY(dims) {ElementType::kF32, ElementType::kF32, dims, &PlainAttention##dims},
     WEFT_PLAIN_ATTENTION_INSTANCES(WEFT_ENTRY)
 #undef WEFT_ENTRY
 };
@@ -119,7 +116,8 @@ cudaError_t Launch(const AttentionKernel& kernel, int64_t blocks, cudaStream_t s
 cudaError_t LoadDecode(AttentionKernels& kernels, int64_t group_size, int most) {
   AttentionKernel& kernel = kernels.decode;
   if (kernels.plain) return Load(kernel, most);
-  const int parts = kernels.part_bytes * static_cast<int>(std::min<int64_t>(group_size, kernel.rows));
+  const int parts =
+      kernels.part_bytes * static_cast<int>(std::min<int64_t>(group_size, kernel.rows));
   kernels.warp_bytes = kernel.shared_bytes;
   kernels.max_warps = kMaxDecodeThreads / 32;
   while (kernels.max_warps > 1 && parts + kernels.max_warps * kernels.warp_bytes > most - 1024)
@@ -193,8 +191,8 @@ cudaError_t LaunchAttention(const AttentionKernels& kernels, const AttentionWork
   params.num_work = static_cast<uint32_t>(work.decode_rows);
   const int64_t rows = work.decode_rows * params.num_heads;
   const bool by_warps = work.splits <= work.decode_rows * kMergeByWarps;
-  return Launch(kernels.merge, by_warps ? (rows + kMergeWarps - 1) / kMergeWarps : rows, stream, true,
-                params, by_warps);
+  return Launch(kernels.merge, by_warps ? (rows + kMergeWarps - 1) / kMergeWarps : rows, stream,
+                true, params, by_warps);
 }
 
 }  // namespace weft::cuda

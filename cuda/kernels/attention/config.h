@@ -25,12 +25,13 @@ template <int kDims>
 struct PrefillShape {
   static constexpr int kWarps = kDims > 128 ? 8 : 4;
   static constexpr int kRowTiles = kDims > 128 ? 1 : 2;
-  static constexpr int kKeys = kDims > 128 ? 32 : kDims > 64 ? 64 : 128;
+  static constexpr int kKeys = kDims > 64 ? 64 : 128;
   static constexpr int kThreads = kWarps * 32;
   static constexpr int kRows = kWarps * kRowTiles * 16;
   static constexpr int kBlocksPerMultiprocessor = kDims > 128 ? 1 : 2;
 
-  static constexpr int kHeaderBytes = 512;  // the tile's entry; tiles begin at multiples of a row's bytes
+  static constexpr int kHeaderBytes =
+      512;  // the tile's entry; tiles begin at multiples of a row's bytes
   static constexpr int QueryBytes() { return kRows * kDims * 2; }
   // Keys and values of one stage.
   static constexpr int StageBytes(int element_bytes) { return 2 * kKeys * kDims * element_bytes; }
@@ -38,7 +39,8 @@ struct PrefillShape {
   // Powers of two that rows of the query were divided by (RowScale).
   static constexpr int RowScaleBytes() { return kRows * 4; }
   static constexpr int SharedBytes(int element_bytes, int stages) {
-    return kHeaderBytes + QueryBytes() + stages * StageBytes(element_bytes) + AddressBytes() + RowScaleBytes();
+    return kHeaderBytes + QueryBytes() + stages * StageBytes(element_bytes) + AddressBytes() +
+           RowScaleBytes();
   }
 };
 
@@ -73,16 +75,16 @@ inline constexpr int kMergeThreads = kMergeWarps * 32;
 // Rows of so many granules, on average, are merged by a warp each; longer ones by a block.
 inline constexpr int kMergeByWarps = 20;
 
-// Every kernel of attention that is compiled, for each architecture: the type that is multiplied in,
-// kind of the cache, head bucket. Each row stands for a prefill and a decode kernel.
+// Every kernel of attention that is compiled, for each architecture: the type that is multiplied
+// in, kind of the cache, head bucket. Each row stands for a prefill and a decode kernel.
 //
 // The numbers of an fp8 cache are numbers of f16 as well, and of a weight f16 keeps more than bf16;
 // so f16 is what they are multiplied in, whatever the query's type is.
-#define WEFT_ATTENTION_INSTANCES(X)                       \
-  X(F16, kSame, 64) X(F16, kSame, 128) X(F16, kSame, 256) \
-  X(F16, kE4M3, 64) X(F16, kE4M3, 128) X(F16, kE4M3, 256) \
-  X(F16, kE5M2, 64) X(F16, kE5M2, 128) X(F16, kE5M2, 256) \
-  X(BF16, kSame, 64) X(BF16, kSame, 128) X(BF16, kSame, 256)
+#define WEFT_ATTENTION_INSTANCES(X)                                                             \
+  X(F16, kSame, 64)                                                                             \
+  X(F16, kSame, 128) X(F16, kSame, 256) X(F16, kE4M3, 64) X(F16, kE4M3, 128) X(F16, kE4M3, 256) \
+      X(F16, kE5M2, 64) X(F16, kE5M2, 128) X(F16, kE5M2, 256) X(BF16, kSame, 64)                \
+          X(BF16, kSame, 128) X(BF16, kSame, 256)
 
 // f32 queries, any cache that goes with them; one kernel for prefills and decodes.
 #define WEFT_PLAIN_ATTENTION_INSTANCES(X) X(64) X(128) X(256)

@@ -5,18 +5,19 @@
 //
 // The products are taken the other way round than in a prefill: keys times queries, and values
 // times weights, so that the 8 heads stand where mma.sync has 8 columns and not where it has 16
-// rows. That halves the work on tensor cores, which at 4 heads is mostly padding, and the registers.
+// rows. That halves the work on tensor cores, which at 4 heads is mostly padding, and the
+// registers.
 //
 // Grid: splits x kv heads x chunks (of 8 query heads, where a group has more), heads faster than
 // splits, so that blocks that read the same pages run together.
-// Block: 1, 2 or 4 warps, as the launch has it. A granule is cut into kParts parts of adjacent keys,
-// whose states are merged in the end; the warps share them out. So few warps to a granule, which
-// keep out of each other's way, serve a large batch, many a small one, and the bits are the same.
-// Each warp takes kKeys keys at a time through a ring of tiles of its own in shared memory; nothing
-// but the end needs a barrier. Shared memory: the rings, and the parts' sums.
-// Bytes: the granule's keys and values once, the queries once; head_size + 2 floats for each head.
-// Loop: before run t, the copies of the kStages - 1 runs from t on have been started; the block ids
-// for the one after them are in registers.
+// Block: 1, 2 or 4 warps, as the launch has it. A granule is cut into kParts parts of adjacent
+// keys, whose states are merged in the end; the warps share them out. So few warps to a granule,
+// which keep out of each other's way, serve a large batch, many a small one, and the bits are the
+// same. Each warp takes kKeys keys at a time through a ring of tiles of its own in shared memory;
+// nothing but the end needs a barrier. Shared memory: the rings, and the parts' sums. Bytes: the
+// granule's keys and values once, the queries once; head_size + 2 floats for each head. Loop:
+// before run t, the copies of the kStages - 1 runs from t on have been started; the block ids for
+// the one after them are in registers.
 #ifndef WEFT_CUDA_KERNELS_ATTENTION_DECODE_CUH_
 #define WEFT_CUDA_KERNELS_ATTENTION_DECODE_CUH_
 
@@ -89,8 +90,8 @@ class Decode {
   __device__ void Walk() {
     const int first = work_.keys.begin / kKeys;
     const int last = (work_.keys.end - 1) / kKeys;
-    int run = work_.keys.begin / static_cast<int>(kGranule) * kParts * kRunsOfPart +
-              warp_ * kRunsOfPart;
+    int run =
+        work_.keys.begin / static_cast<int>(kGranule) * kParts * kRunsOfPart + warp_ * kRunsOfPart;
     while (run < first) run = NextRun(run);
     int ahead = run;  // the next run to be copied, of which `block` is known
     int32_t block = BlockIdOf(ahead);
@@ -130,8 +131,7 @@ class Decode {
   }
 
   __device__ void StartCopies(int run, int32_t block, int stage) const {
-    const TokenAddress own =
-        FindAddress(p, block, run * kKeys + lane_ % kKeys, place_.kv_head);
+    const TokenAddress own = FindAddress(p, block, run * kKeys + lane_ % kKeys, place_.kv_head);
     const uint32_t keys = ring_ + stage * 2 * kSideBytes;
     const int piece = lane_ % Op::kPieces;
     const int first = lane_ / Op::kPieces;
@@ -295,14 +295,15 @@ class Decode {
     for (int lane = 4; lane < 32; lane *= 2)
       largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, lane));
     const float now = fmaxf(max_[c], largest);
-    const float origin = now == MinusInfinity() ? 0.0f : now * factors_[c];
-    rescale = now == max_[c] ? 1.0f : Exp2(fmaf(max_[c], factors_[c], -origin));
+    // Differences first: the largest weight is exactly 1.
+    const float origin = now == MinusInfinity() ? 0.0f : now;
+    rescale = now == max_[c] ? 1.0f : Exp2((max_[c] - origin) * factors_[c]);
     max_[c] = now;
     float total = 0.0f;
 #pragma unroll
     for (int m = 0; m < kKeys / 16; ++m) {
-      s[m][c] = Exp2(fmaf(s[m][c], factors_[c], -origin));
-      s[m][2 + c] = Exp2(fmaf(s[m][2 + c], factors_[c], -origin));
+      s[m][c] = Exp2((s[m][c] - origin) * factors_[c]);
+      s[m][2 + c] = Exp2((s[m][2 + c] - origin) * factors_[c]);
       total += s[m][c] + s[m][2 + c];
     }
     sum_[c] = fmaf(sum_[c], rescale, total);
@@ -328,6 +329,13 @@ class Decode {
 
   __device__ void ShapeLogits(int distance, float (&s)[kKeys / 16][4]) const {
 #pragma unroll
+    for (int m = 0; m < kKeys / 16; ++m) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) s[m][e] *= row_scales_[e & 1];
+      if (p.softcap != 0.0f) scale_.Cap(p, s[m]);
+    }
+    if (p.alibi_slopes == 0) return;
+#pragma unroll
     for (int c = 0; c < 2; ++c) {
       const int head = min((lane_ & 3) * 2 + c, place_.num_heads - 1);
       const float slope = LoadOptional(p.alibi_slopes, place_.first_head + head, 0.0f);
@@ -336,8 +344,7 @@ class Decode {
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
           float& logit = s[m][h * 2 + c];
-          logit = scale_.Shape(p, logit * row_scales_[c], slope,
-                               static_cast<float>(distance + m * 16 + h * 8));
+          logit = scale_.Bias(logit, slope, static_cast<float>(distance + m * 16 + h * 8));
         }
       }
     }
@@ -376,13 +383,13 @@ class Decode {
       float max = shared_.max[0][column];
 #pragma unroll
       for (int q = 1; q < kParts; ++q) max = fmaxf(max, shared_.max[q][column]);
-      const float origin = max == MinusInfinity() ? 0.0f : max * factor;
+      const float origin = max == MinusInfinity() ? 0.0f : max;
       float weights[kParts];
       float total = 0.0f;
 #pragma unroll
       for (int q = 0; q < kParts; ++q) {
         const float of_part = shared_.max[q][column];
-        weights[q] = Exp2(fmaf(of_part, factor, -origin));
+        weights[q] = Exp2((of_part - origin) * factor);
         // What a part without keys left is not there.
         if (of_part != MinusInfinity()) total = fmaf(weights[q], shared_.sum[q][column], total);
       }

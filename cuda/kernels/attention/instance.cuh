@@ -36,8 +36,8 @@ AttentionKernels TensorKernels() {
   return kernels;
 }
 
-#define WEFT_DEFINE_ATTENTION(type, kind, dims)      \
-  AttentionKernels Attention##type##kind##dims() {   \
+#define WEFT_DEFINE_ATTENTION(type, kind, dims)       \
+  AttentionKernels Attention##type##kind##dims() {    \
     return TensorKernels<type, KvKind::kind, dims>(); \
   }
 

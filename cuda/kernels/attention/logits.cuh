@@ -48,34 +48,42 @@ inline constexpr float kLargeSoftcap = 64.0f;
 // How logits come from products: constant for a block of threads.
 //
 // Logits stay in units of the products (the natural logit is product * scale), so that what comes
-// after multiplies with one factor whether logits were shaped or not, and slopes of 0 change no bit.
+// after multiplies with one factor whether logits were shaped or not, and slopes of 0 change no
+// bit.
 struct LogitScale {
   float scale;
   float factor;  // scale * log2(e): to units of log2
-  float slope_unit;
-  bool shaped;
+  float product_of_logit;
+  bool shaped;  // softcap or ALiBi
 
   __device__ static LogitScale Of(const AttentionParams& p, int kv_head) {
     LogitScale s;
     s.scale = p.scale * LoadOptional(p.k_scales, kv_head, 1.0f);
     s.factor = s.scale * kLog2E;
-    s.slope_unit = 1.0f / s.scale;
+    s.product_of_logit = 1.0f / s.scale;
     s.shaped = p.softcap != 0.0f || p.alibi_slopes != 0;
     return s;
   }
 
-  // `distance` is the key's position less the row's.
-  __device__ float Shape(const AttentionParams& p, float product, float slope,
-                         float distance) const {
+  // Products to products that stand for the softcapped logits.
+  template <int kCount>
+  __device__ void Cap(const AttentionParams& p, float (&products)[kCount]) const {
+    const float cap = p.softcap * product_of_logit;
     if (p.softcap > kLargeSoftcap) {
-      product = p.softcap * slope_unit * Tanh(product * scale * p.inverse_softcap);
-    } else if (p.softcap != 0.0f) {
+      const float inverse = scale * p.inverse_softcap;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) products[i] = cap * Tanh(products[i] * inverse);
+    } else {
       // tanh(x) = 1 - 2 / (e^2x + 1), good to 2^-22 or so: of a cap up to 64 that is nothing.
-      const float cap = p.softcap * slope_unit;
-      const float power = Exp2(product * (factor * p.inverse_softcap * 2.0f));
-      product = fmaf(-2.0f * cap, Reciprocal(power + 1.0f), cap);
+      const float power = factor * p.inverse_softcap * 2.0f;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i)
+        products[i] = fmaf(-2.0f * cap, Reciprocal(Exp2(products[i] * power) + 1.0f), cap);
     }
-    return fmaf(slope * slope_unit, distance, product);
+  }
+  // `distance` is the key's position less the row's.
+  __device__ float Bias(float product, float slope, float distance) const {
+    return fmaf(slope * product_of_logit, distance, product);
   }
 
   // A maximum as a natural logit; `row_scale` as below.
@@ -138,16 +146,17 @@ struct RunningSoftmax {
       for (int n = 1; n < kKeyTiles; ++n)
         largest = fmaxf(largest, fmaxf(s[m][n][e], s[m][n][e + 1]));
       const float now = fmaxf(max[r], QuadMax(largest));
-      const float origin = now == MinusInfinity() ? 0.0f : now * factor;
-      // Exactly 1 where nothing changed: 2^0. Of a row that has seen nothing, 0 times 0.
-      rescale[r] = now == max[r] ? 1.0f : Exp2(fmaf(max[r], factor, -origin));
+      // Differences first: the largest weight is exactly 1, and a row that sees one key gives its
+      // value.
+      const float origin = now == MinusInfinity() ? 0.0f : now;
+      rescale[r] = now == max[r] ? 1.0f : Exp2((max[r] - origin) * factor);
       changed |= rescale[r] != 1.0f;
       max[r] = now;
       float total = 0.0f;
 #pragma unroll
       for (int n = 0; n < kKeyTiles; ++n) {
-        s[m][n][e] = Exp2(fmaf(s[m][n][e], factor, -origin));
-        s[m][n][e + 1] = Exp2(fmaf(s[m][n][e + 1], factor, -origin));
+        s[m][n][e] = Exp2((s[m][n][e] - origin) * factor);
+        s[m][n][e + 1] = Exp2((s[m][n][e + 1] - origin) * factor);
         total += s[m][n][e] + s[m][n][e + 1];
       }
       sum[r] = fmaf(sum[r], rescale[r], total);

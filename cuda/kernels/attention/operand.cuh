@@ -41,8 +41,8 @@ __device__ inline uint32_t PieceOffset(int row, int piece) {
   return static_cast<uint32_t>((row * kPieces + (piece ^ Twist<kPieces>(row))) * kPieceBytes);
 }
 
-// The address of piece i + 2 * pairs of a row, from that of piece i < 2. A tile begins at a multiple
-// of a row's bytes, so that the twist is an exclusive or of addresses.
+// The address of piece i + 2 * pairs of a row, from that of piece i < 2. A tile begins at a
+// multiple of a row's bytes, so that the twist is an exclusive or of addresses.
 __device__ inline uint32_t NextPieces(uint32_t address, int pairs) {
   return address ^ static_cast<uint32_t>(pairs * 2 * kPieceBytes);
 }

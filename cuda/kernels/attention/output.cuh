@@ -36,18 +36,37 @@ __device__ inline void StoreLse(const AttentionParams& p, int row, int head, flo
   *reinterpret_cast<float*>(RowAddress(p.lse, row, head)) = lse;
 }
 
-// Dimensions dim and dim + 1 of a row at `address`; dim is even. Nothing past the head's end.
-__device__ inline void StorePair(const AttentionParams& p, uint64_t address, uint32_t dim,
-                                 float low, float high, bool words) {
-  const uint32_t bytes = ElementBytes(p.out_type);
-  const uint64_t at = address + int64_t{dim} * bytes;
-  if (dim + 1 < p.head_size && words && p.out_type == ElementType::kF16) {
-    *reinterpret_cast<uint32_t*>(at) = PackPair<__half>(low, high);
-  } else if (dim + 1 < p.head_size && words && p.out_type == ElementType::kBF16) {
-    *reinterpret_cast<uint32_t*>(at) = PackPair<__nv_bfloat16>(low, high);
+// What a lane holds of a finished row: pairs of dimensions, as fragments of Op have them, times
+// `factor`. Nothing past the head's end.
+template <typename Op, int kTiles>
+__device__ inline void StoreRow(const AttentionParams& p, uint64_t address,
+                                const float (&sums)[kTiles][4], int half, float factor) {
+  const auto each = [&](auto&& store) {
+#pragma unroll
+    for (int q = 0; q < kTiles / 2; ++q) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const float2 pair = Op::ValuePair(sums[2 * q], sums[2 * q + 1], i, half);
+        const uint32_t dim = Op::ValueDim(q, i);
+        if (dim < p.head_size) store(dim, pair.x * factor, pair.y * factor);
+      }
+    }
+  };
+  const bool words = p.out_in_words && p.head_size % 2 == 0;
+  if (words && p.out_type == ElementType::kF16) {
+    each([&](uint32_t dim, float low, float high) {
+      *reinterpret_cast<uint32_t*>(address + dim * 2) = PackPair<__half>(low, high);
+    });
+  } else if (words && p.out_type == ElementType::kBF16) {
+    each([&](uint32_t dim, float low, float high) {
+      *reinterpret_cast<uint32_t*>(address + dim * 2) = PackPair<__nv_bfloat16>(low, high);
+    });
   } else {
-    if (dim < p.head_size) StoreElement(p.out_type, at, low);
-    if (dim + 1 < p.head_size) StoreElement(p.out_type, at + bytes, high);
+    const uint32_t bytes = ElementBytes(p.out_type);
+    each([&](uint32_t dim, float low, float high) {
+      StoreElement(p.out_type, address + dim * bytes, low);
+      if (dim + 1 < p.head_size) StoreElement(p.out_type, address + (dim + 1) * bytes, high);
+    });
   }
 }
 

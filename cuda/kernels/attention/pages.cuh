@@ -26,21 +26,39 @@ __device__ inline int32_t LoadBlockId(const AttentionParams& p, int first_block,
   return __ldg(reinterpret_cast<const int32_t*>(p.blocks) + first_block + index);
 }
 
+// Where `key` of block `block` lies: its place in the segment's keys, or values.
+__device__ inline int64_t PlaceOf(const CacheSide& side, int64_t local, int64_t token,
+                                  int64_t kv_head) {
+  return local * side.block_stride + token * side.token_stride + kv_head * side.head_stride;
+}
+struct TokenPlace {
+  uint32_t segment;
+  uint32_t local;  // the block's number there
+  uint32_t token;  // in the block
+};
+__device__ inline TokenPlace FindPlace(const AttentionParams& p, int32_t block, int key) {
+  const uint32_t index = Divide(static_cast<uint32_t>(key), p.by_block_size);
+  TokenPlace place = {0, static_cast<uint32_t>(block),
+                      static_cast<uint32_t>(key) - index * p.block_size};
+  if (p.num_segments > 1) {
+    place.segment = Divide(place.local, p.by_blocks_per_segment);
+    place.local -= place.segment * p.blocks_per_segment;
+  }
+  return place;
+}
+__device__ inline uint64_t LocateKey(const AttentionParams& p, int32_t block, int key,
+                                     int kv_head) {
+  const TokenPlace place = FindPlace(p, block, key);
+  return p.segments[place.segment].key + PlaceOf(p.key, place.local, place.token, kv_head);
+}
+__device__ inline uint64_t LocateValue(const AttentionParams& p, int32_t block, int key,
+                                       int kv_head) {
+  const TokenPlace place = FindPlace(p, block, key);
+  return p.segments[place.segment].value + PlaceOf(p.value, place.local, place.token, kv_head);
+}
 __device__ inline TokenAddress Locate(const AttentionParams& p, int32_t block, int key,
                                       int kv_head) {
-  const uint32_t index = Divide(static_cast<uint32_t>(key), p.by_block_size);
-  const int64_t token = static_cast<uint32_t>(key) - index * p.block_size;
-  uint32_t segment = 0;
-  int64_t local = block;
-  if (p.num_segments > 1) {
-    segment = Divide(static_cast<uint32_t>(block), p.by_blocks_per_segment);
-    local = static_cast<uint32_t>(block) - segment * p.blocks_per_segment;
-  }
-  const AttentionSegment& base = p.segments[segment];
-  return {base.key + local * p.key.block_stride + token * p.key.token_stride +
-              kv_head * p.key.head_stride,
-          base.value + local * p.value.block_stride + token * p.value.token_stride +
-              kv_head * p.value.head_stride};
+  return {LocateKey(p, block, key, kv_head), LocateValue(p, block, key, kv_head)};
 }
 
 // A lane's piece of every row: where it lies behind the row's first element, and how much of it
@@ -61,8 +79,8 @@ __device__ inline RowPiece MakeRowPiece(const CacheSide& side, uint32_t head_siz
   return {run * side.run_stride + int64_t{dim - run * side.run} * kElementBytes, bytes};
 }
 
-// The slow way, for rows that do not lie in pieces: element by element, and not asynchronous. What is
-// not there (row 0: nothing is) becomes 0.
+// The slow way, for rows that do not lie in pieces: element by element, and not asynchronous. What
+// is not there (row 0: nothing is) becomes 0.
 template <int kElementBytes>
 __device__ inline void GatherPiece(uint32_t to, uint64_t row, const CacheSide& side,
                                    uint32_t head_size, int piece) {
@@ -81,7 +99,8 @@ __device__ inline void GatherPiece(uint32_t to, uint64_t row, const CacheSide& s
     if (kElementBytes == 1) {
       asm volatile("st.shared.u8 [%0], %1;\n" ::"r"(to + e), "r"(element) : "memory");
     } else {
-      asm volatile("st.shared.u16 [%0], %1;\n" ::"r"(to + e * 2), "h"(static_cast<uint16_t>(element))
+      asm volatile("st.shared.u16 [%0], %1;\n" ::"r"(to + e * 2),
+                   "h"(static_cast<uint16_t>(element))
                    : "memory");
     }
   }

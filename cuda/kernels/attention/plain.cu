@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cuda/kernels/attention/plain.cuh"
-
 #include "cuda/kernels/attention/instances.h"
+#include "cuda/kernels/attention/plain.cuh"
 
 namespace weft::cuda {
 namespace {

@@ -38,7 +38,18 @@ struct Tiles {
   static constexpr int kSideBytes = kKeys * Op::kRowBytes;
   static constexpr int kTileBytes = 2 * kSideBytes;
   static constexpr int kRowsAtOnce = kThreads / Op::kPieces;
+  static constexpr int kPasses = kKeys / kRowsAtOnce;
   static_assert(kKeys <= kThreads && kKeys % kRowsAtOnce == 0);
+
+  // Starts the copies of this thread's piece of row `pass` of its rows, which is there as a whole.
+  __device__ static void CopyWholeRow(uint32_t tile, const TokenAddress* rows, int pass) {
+    const int piece = threadIdx.x % Op::kPieces;
+    const int row = pass * kRowsAtOnce + static_cast<int>(threadIdx.x) / Op::kPieces;
+    const TokenAddress at = rows[row];
+    const uint32_t to = tile + PieceOffset<Op::kPieces>(row, piece);
+    CopyAsync(to, at.key + piece * kPieceBytes, kPieceBytes);
+    CopyAsync(to + kSideBytes, at.value + piece * kPieceBytes, kPieceBytes);
+  }
 
   // Copies to the tile at `tile`, as a group of this thread's. Asynchronous where rows lie in
   // pieces.
@@ -50,7 +61,7 @@ struct Tiles {
       const RowPiece of_key = MakeRowPiece<Op::kElementBytes>(p.key, p.head_size, piece);
       const RowPiece of_value = MakeRowPiece<Op::kElementBytes>(p.value, p.head_size, piece);
 #pragma unroll
-      for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
+      for (int i = 0; i < kPasses; ++i) {
         const int row = i * kRowsAtOnce + first;
         const TokenAddress at = rows[row];
         const uint32_t to = tile + PieceOffset<Op::kPieces>(row, piece);
@@ -59,7 +70,7 @@ struct Tiles {
       }
     } else {
 #pragma unroll 1
-      for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
+      for (int i = 0; i < kPasses; ++i) {
         const int row = i * kRowsAtOnce + first;
         const TokenAddress at = rows[row];
         const uint32_t to = tile + PieceOffset<Op::kPieces>(row, piece);
