@@ -5,19 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <functional>
 #include <limits>
-#include <memory>
 #include <random>
-#include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "collectives/cp_lse.h"
-#include "collectives/in_process.h"
+#include "collectives/cp_ranks_for_test.h"
 #include "core/ops/case_for_test.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -31,21 +27,6 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr int64_t kHeads = 12, kSize = 40, kRows = 5;
 
 absl::Time Soon() { return absl::Now() + absl::Seconds(60); }
-
-using RankBody = std::function<void(DeviceMemory&, Communicator&)>;
-
-void RunRanks(int64_t world, const RankBody& body) {
-  const std::shared_ptr<Backend> backend = OpenBackend();
-  auto group = CreateInProcessGroup(world);
-  std::vector<std::thread> threads;
-  for (auto& communicator : group) {
-    threads.emplace_back([&backend, &body, end = communicator.get()] {
-      DeviceMemory memory(backend);
-      body(memory, *end);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
 
 // States of `world` ranks and what they are together. Row 1 has no keys on rank 0, row 2 none
 // anywhere.

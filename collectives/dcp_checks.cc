@@ -11,11 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <functional>
-#include <memory>
 #include <random>
-#include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -24,7 +20,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "collectives/cp_lse.h"
-#include "collectives/in_process.h"
+#include "collectives/cp_ranks_for_test.h"
 #include "core/attention_layer.h"
 #include "core/attention_metadata.h"
 #include "core/ops/case_for_test.h"
@@ -183,19 +179,6 @@ class DcpStep {
   std::vector<std::vector<int32_t>> tables_;
   std::vector<float> query_, sinks_;
 };
-
-void RunRanks(int64_t world, const std::function<void(DeviceMemory&, Communicator&)>& body) {
-  const std::shared_ptr<Backend> backend = OpenBackend();
-  auto group = CreateInProcessGroup(world);
-  std::vector<std::thread> threads;
-  for (auto& communicator : group) {
-    threads.emplace_back([&backend, &body, end = communicator.get()] {
-      DeviceMemory memory(backend);
-      body(memory, *end);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
 
 struct State {
   TensorView out;

@@ -7,27 +7,23 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
 #include <memory>
-#include <numeric>
 #include <random>
-#include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/algorithm/container.h"
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "collectives/in_process.h"
+#include "collectives/ranks_for_test.h"
 #include "core/registry.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "testing/required_backends.h"
 
 namespace weft {
 namespace {
@@ -51,13 +47,6 @@ const absl::StatusOr<std::shared_ptr<Backend>>& OpenedBackend() {
 
 std::shared_ptr<Backend> TheBackend() { return *OpenedBackend(); }
 
-bool BackendIsRequired() {
-  const char* const names = std::getenv("WEFT_REQUIRE_BACKENDS");
-  return names != nullptr &&
-         absl::c_linear_search(std::vector<std::string>(absl::StrSplit(names, ',')),
-                               WEFT_TEST_BACKEND);
-}
-
 // Skips where the backend has no device, unless WEFT_REQUIRE_BACKENDS names it. Any error other
 // than its absence fails.
 class PcpManagerTest : public ::testing::Test {
@@ -65,7 +54,8 @@ class PcpManagerTest : public ::testing::Test {
   void SetUp() override {
     const absl::Status& status = OpenedBackend().status();
     if (status.ok()) return;
-    if (BackendIsRequired() || !absl::IsUnavailable(status)) GTEST_FAIL() << status;
+    if (testing::BackendIsRequired(WEFT_TEST_BACKEND) || !absl::IsUnavailable(status))
+      GTEST_FAIL() << status;
     GTEST_SKIP() << status;
   }
 };
@@ -130,15 +120,10 @@ PcpManagerOptions Options() {
 
 void RunRanks(int64_t world_size, const std::function<void(Rank&)>& body) {
   const std::shared_ptr<Backend> backend = TheBackend();
-  auto group = CreateInProcessGroup(world_size);
-  std::vector<std::thread> threads;
-  for (auto& communicator : group) {
-    threads.emplace_back([&backend, &body, end = communicator.get()] {
-      Rank rank(backend, end, Options());
-      body(rank);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
+  testing::OnEachRank(world_size, [&](Communicator& communicator) {
+    Rank rank(backend, &communicator, Options());
+    body(rank);
+  });
 }
 
 // The step's global arrays: positions and request of each token.

@@ -5,22 +5,13 @@
 #ifndef WEFT_VULKAN_TEST_DEVICE_H_
 #define WEFT_VULKAN_TEST_DEVICE_H_
 
-#include <cstdlib>
-#include <string>
-#include <vector>
-
-#include "absl/algorithm/container.h"
-#include "absl/strings/str_split.h"
 #include "gtest/gtest.h"
+#include "testing/required_backends.h"
 
 namespace weft::vulkan {
 
 // Whether a test without a device is to fail: WEFT_REQUIRE_BACKENDS=reference,vulkan.
-inline bool DeviceIsRequired() {
-  const char* backends = std::getenv("WEFT_REQUIRE_BACKENDS");
-  return backends != nullptr &&
-         absl::c_linear_search(std::vector<std::string>(absl::StrSplit(backends, ',')), "vulkan");
-}
+inline bool DeviceIsRequired() { return testing::BackendIsRequired("vulkan"); }
 
 }  // namespace weft::vulkan
 

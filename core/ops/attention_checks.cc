@@ -63,6 +63,48 @@ KvCacheLayout SplitX(const AttentionSpec& spec, int64_t block_size) {
   return *KvCacheLayout::SplitX(spec.kv_dtype, block_size, spec.num_kv_heads, spec.head_size, 8);
 }
 
+// What the calls are given: the case's tensors, and poison to be written over.
+template <typename Io>
+Io CachedIo(const OpsCase& test, DeviceMemory& memory) {
+  Io io;
+  io.query = test.Query(memory);
+  io.cache = test.Cache(memory);
+  io.out = test.Out(memory);
+  return io;
+}
+
+UnifiedAttentionIo UnifiedIo(const OpsCase& test, DeviceMemory& memory) {
+  const auto cached = CachedIo<AttentionIo>(test, memory);
+  return {cached.query, cached.out, cached.lse, cached.cache};
+}
+
+ContextAttentionIo ContextIo(const OpsCase& test, DeviceMemory& memory) {
+  auto io = CachedIo<ContextAttentionIo>(test, memory);
+  io.key = test.NewKeys(memory);
+  io.value = test.NewValues(memory);
+  return io;
+}
+
+// What the rows of a sequence are after a call: attended over new keys in the cache, attended over
+// new keys in tensors, or not the call's.
+enum class Rows { kCached, kFresh, kUntouched };
+
+// Holds the results of a call, lse too where it was asked for, against float64. Sequences of one
+// new token may be another matter than the others.
+template <typename Io>
+void CheckRows(DeviceMemory& memory, const OpsCase& test, const Io& io, Rows single, Rows others) {
+  const std::vector<float> out = memory.Download(io.out);
+  const std::vector<float> lse = io.lse.given() ? memory.Download(io.lse) : std::vector<float>();
+  for (size_t s = 0; s < test.sequences().size(); ++s) {
+    const Rows rows = test.sequences()[s].new_tokens == 1 ? single : others;
+    if (rows == Rows::kUntouched) {
+      test.CheckUntouched(static_cast<int64_t>(s), out, lse);
+    } else {
+      test.CheckSequence(static_cast<int64_t>(s), rows == Rows::kFresh, out, lse);
+    }
+  }
+}
+
 const std::vector<Sequence> kMixed = {{1, 20}, {7, 0}, {0, 5}, {5, 13}, {1, 0}, {1, 3}};
 
 TEST_F(UnifiedAttentionTest, MixedStepInEveryMode) {
@@ -70,9 +112,7 @@ TEST_F(UnifiedAttentionTest, MixedStepInEveryMode) {
     const AttentionSpec spec = everything ? WithEverything(Spec()) : Spec();
     const KvCacheLayout layout = Nhd(spec, 16);
     const OpsCase test(spec, layout, kMixed, 16, InCache::kAll);
-    UnifiedAttentionIo io;
-    io.q = test.Query(memory());
-    io.cache = test.Cache(memory());
+    UnifiedAttentionIo io = UnifiedIo(test, memory());
     for (const UnifiedAttentionMode mode :
          {UnifiedAttentionMode::kAuto, UnifiedAttentionMode::k2D, UnifiedAttentionMode::k3D}) {
       auto attention =
@@ -82,9 +122,8 @@ TEST_F(UnifiedAttentionTest, MixedStepInEveryMode) {
       io.lse = test.Lse(memory(), 2);
       const absl::Status status = (*attention)->Run(queue(), test.arrays(), io);
       ASSERT_TRUE(status.ok()) << status;
-      const std::vector<float> out = memory().Download(io.out), lse = memory().Download(io.lse);
-      for (size_t s = 0; s < kMixed.size(); ++s)
-        test.CheckSequence(static_cast<int64_t>(s), false, out, lse);
+      CheckRows(memory(), test, io, Rows::kCached, Rows::kCached);
+      const std::vector<float> out = memory().Download(io.out);
       for (size_t i = out.size() - 2 * 4 * 64; i < out.size(); ++i)
         ASSERT_TRUE(std::isnan(out[i])) << "a row behind the step's was written";
       const Plan& plan = *(*attention)->plan();
@@ -101,16 +140,12 @@ TEST_F(UnifiedAttentionTest, SplitsALongDecode) {
   const std::vector<Sequence> shapes = {{1, 1100}, {2, 600}};
   const OpsCase test(spec, layout, shapes, 60, InCache::kAll);
   auto attention = *UnifiedAttention::Create(memory().shared_backend(), spec, layout, Limits());
-  UnifiedAttentionIo io;
-  io.q = test.Query(memory());
-  io.cache = test.Cache(memory());
-  io.out = test.Out(memory());
+  UnifiedAttentionIo io = UnifiedIo(test, memory());
   io.lse = test.Lse(memory());
   const absl::Status status = attention->Run(queue(), test.arrays(), io);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(attention->plan()->decode_splits().size(), 3);
-  const std::vector<float> out = memory().Download(io.out), lse = memory().Download(io.lse);
-  for (const int64_t s : {0, 1}) test.CheckSequence(s, false, out, lse);
+  CheckRows(memory(), test, io, Rows::kCached, Rows::kCached);
 }
 
 TEST_F(UnifiedAttentionTest, Fp8CacheWithScalesPerHeadAndFusedFp8Output) {
@@ -124,15 +159,10 @@ TEST_F(UnifiedAttentionTest, Fp8CacheWithScalesPerHeadAndFusedFp8Output) {
   const OpsCase test(spec, layout, kMixed, 16, InCache::kAll);
   auto attention = UnifiedAttention::Create(memory().shared_backend(), spec, layout, Limits());
   ASSERT_TRUE(attention.ok()) << attention.status();
-  UnifiedAttentionIo io;
-  io.q = test.Query(memory());
-  io.cache = test.Cache(memory());
-  io.out = test.Out(memory());
+  UnifiedAttentionIo io = UnifiedIo(test, memory());
   const absl::Status status = (*attention)->Run(queue(), test.arrays(), io);
   ASSERT_TRUE(status.ok()) << status;
-  const std::vector<float> out = memory().Download(io.out);
-  for (size_t s = 0; s < kMixed.size(); ++s)
-    test.CheckSequence(static_cast<int64_t>(s), false, out, {});
+  CheckRows(memory(), test, io, Rows::kCached, Rows::kCached);
 }
 
 TEST_F(UnifiedAttentionTest, RefusesByNameAndRecordsNothing) {
@@ -140,10 +170,7 @@ TEST_F(UnifiedAttentionTest, RefusesByNameAndRecordsNothing) {
   const KvCacheLayout layout = Nhd(spec, 16);
   const OpsCase test(spec, layout, kMixed, 16, InCache::kAll);
   auto attention = *UnifiedAttention::Create(memory().shared_backend(), spec, layout, Limits());
-  UnifiedAttentionIo io;
-  io.q = test.Query(memory());
-  io.cache = test.Cache(memory());
-  io.out = test.Out(memory());
+  UnifiedAttentionIo io = UnifiedIo(test, memory());
   const auto message = [&](const StepArrays& arrays) {
     return std::string(attention->Run(queue(), arrays, io).message());
   };
@@ -191,10 +218,7 @@ TEST_F(PagedDecodeTest, EveryRowOfAFiveDimensionalCache) {
     options.split = split;
     auto decode = PagedDecode::Create(memory().shared_backend(), spec, layout, Limits(), options);
     ASSERT_TRUE(decode.ok()) << decode.status();
-    PagedDecodeIo io;
-    io.query = test.Query(memory());
-    io.cache = test.Cache(memory());
-    io.out = test.Out(memory());
+    auto io = CachedIo<PagedDecodeIo>(test, memory());
     io.lse = test.Lse(memory());
     StepArrays arrays = test.arrays();
     EXPECT_THAT(std::string((*decode)->Run(queue(), arrays, io).message()),
@@ -202,8 +226,7 @@ TEST_F(PagedDecodeTest, EveryRowOfAFiveDimensionalCache) {
     arrays.query_start_loc = {};
     const absl::Status status = (*decode)->Run(queue(), arrays, io);
     ASSERT_TRUE(status.ok()) << status;
-    const std::vector<float> out = memory().Download(io.out), lse = memory().Download(io.lse);
-    for (const int64_t s : {0, 1, 2, 3}) test.CheckSequence(s, false, out, lse);
+    CheckRows(memory(), test, io, Rows::kCached, Rows::kCached);
     EXPECT_EQ((*decode)->plan()->decode_rows().size(), split ? 4 : 0);
     const std::vector<int32_t> lengths = {41, 1, 0, 25};
     arrays.seq_lens = lengths;
@@ -221,21 +244,11 @@ TEST_F(PagedDecodeTest, FilterLeavesOtherRowsAlone) {
     options.filter_by_query_len = true;
     options.split = split;
     auto decode = *PagedDecode::Create(memory().shared_backend(), spec, layout, Limits(), options);
-    PagedDecodeIo io;
-    io.query = test.Query(memory());
-    io.cache = test.Cache(memory());
-    io.out = test.Out(memory());
+    auto io = CachedIo<PagedDecodeIo>(test, memory());
     io.lse = test.Lse(memory());
     const absl::Status status = decode->Run(queue(), test.arrays(), io);
     ASSERT_TRUE(status.ok()) << status;
-    const std::vector<float> out = memory().Download(io.out), lse = memory().Download(io.lse);
-    for (size_t s = 0; s < kMixed.size(); ++s) {
-      if (kMixed[s].new_tokens == 1) {
-        test.CheckSequence(static_cast<int64_t>(s), false, out, lse);
-      } else {
-        test.CheckUntouched(static_cast<int64_t>(s), out, lse);
-      }
-    }
+    CheckRows(memory(), test, io, Rows::kCached, Rows::kUntouched);
   }
 }
 
@@ -253,16 +266,12 @@ TEST_F(PagedDecodeTest, BlocksOf544AndTablesOfAddresses) {
     OpsCase test(spec, layout, shapes, 4, InCache::kAll);
     auto decode = PagedDecode::Create(memory().shared_backend(), spec, layout, Limits());
     ASSERT_TRUE(decode.ok()) << decode.status();
-    PagedDecodeIo io;
-    io.query = test.Query(memory());
-    io.cache = test.Cache(memory());
-    io.out = test.Out(memory());
+    auto io = CachedIo<PagedDecodeIo>(test, memory());
     StepArrays arrays = test.address_arrays(io.cache);
     arrays.query_start_loc = {};
     const absl::Status status = (*decode)->Run(queue(), arrays, io);
     ASSERT_TRUE(status.ok()) << status;
-    const std::vector<float> out = memory().Download(io.out);
-    for (const int64_t s : {0, 1}) test.CheckSequence(s, false, out, {});
+    CheckRows(memory(), test, io, Rows::kCached, Rows::kCached);
 
     std::vector<uint64_t> wrong(arrays.block_addresses.begin(), arrays.block_addresses.end());
     wrong[1] += 8;
@@ -286,18 +295,11 @@ TEST_F(ContextAttentionTest, ChunkFromTensorsAndContextFromTheCache) {
       const OpsCase test(spec, layout, kMixed, 16, InCache::kNone);
       auto attention = ContextAttention::Create(memory().shared_backend(), spec, layout, Limits());
       ASSERT_TRUE(attention.ok()) << attention.status();
-      ContextAttentionIo io;
-      io.query = test.Query(memory());
-      io.key = test.NewKeys(memory());
-      io.value = test.NewValues(memory());
-      io.cache = test.Cache(memory());
-      io.out = test.Out(memory());
+      ContextAttentionIo io = ContextIo(test, memory());
       io.lse = test.Lse(memory());
       const absl::Status status = (*attention)->Run(queue(), test.arrays(), io);
       ASSERT_TRUE(status.ok()) << status;
-      const std::vector<float> out = memory().Download(io.out), lse = memory().Download(io.lse);
-      for (size_t s = 0; s < kMixed.size(); ++s)
-        test.CheckSequence(static_cast<int64_t>(s), true, out, lse);
+      CheckRows(memory(), test, io, Rows::kFresh, Rows::kFresh);
     }
   }
 }
@@ -312,22 +314,10 @@ TEST_F(ContextAttentionTest, FusedFp8OutputAndSkippedDecodes) {
   options.rows = RowScope::kPrefills;
   auto attention =
       *ContextAttention::Create(memory().shared_backend(), spec, layout, Limits(), options);
-  ContextAttentionIo io;
-  io.query = test.Query(memory());
-  io.key = test.NewKeys(memory());
-  io.value = test.NewValues(memory());
-  io.cache = test.Cache(memory());
-  io.out = test.Out(memory());
+  const ContextAttentionIo io = ContextIo(test, memory());
   const absl::Status status = attention->Run(queue(), test.arrays(), io);
   ASSERT_TRUE(status.ok()) << status;
-  const std::vector<float> out = memory().Download(io.out);
-  for (size_t s = 0; s < kMixed.size(); ++s) {
-    if (kMixed[s].new_tokens == 1) {
-      test.CheckUntouched(static_cast<int64_t>(s), out, {});
-    } else {
-      test.CheckSequence(static_cast<int64_t>(s), true, out, {});
-    }
-  }
+  CheckRows(memory(), test, io, Rows::kUntouched, Rows::kFresh);
 }
 
 // A query, its keys and its values as one projection writes them: one tensor of all heads.
@@ -362,8 +352,7 @@ TEST_F(ContextAttentionTest, StridedTensorsOfOneProjection) {
       *ContextAttention::Create(memory().shared_backend(), spec, layout, Limits(), options);
   const absl::Status status = attention->Run(queue(), test.arrays(), io);
   ASSERT_TRUE(status.ok()) << status;
-  const std::vector<float> out = memory().Download(io.out);
-  for (const int64_t s : {0, 1}) test.CheckSequence(s, true, out, {});
+  CheckRows(memory(), test, io, Rows::kFresh, Rows::kFresh);
 
   auto dense = *ContextAttention::Create(memory().shared_backend(), spec, layout, Limits());
   EXPECT_THAT(std::string(dense->Run(queue(), test.arrays(), io).message()),
@@ -485,19 +474,12 @@ TEST_F(ChunkedPrefillPagedDecodeTest, OneCallForAMixedStep) {
       auto both =
           ChunkedPrefillPagedDecode::Create(memory().shared_backend(), spec, layout, Limits());
       ASSERT_TRUE(both.ok()) << both.status();
-      ContextAttentionIo io;
-      io.query = test.Query(memory());
-      io.key = test.NewKeys(memory());
-      io.value = test.NewValues(memory());
-      io.cache = test.Cache(memory());
+      ContextAttentionIo io = ContextIo(test, memory());
       io.out = test.Out(memory(), 1);
       const absl::Status status = (*both)->Run(queue(), test.arrays(), io);
       ASSERT_TRUE(status.ok()) << status;
+      CheckRows(memory(), test, io, Rows::kCached, Rows::kFresh);
       const std::vector<float> out = memory().Download(io.out);
-      for (size_t s = 0; s < kMixed.size(); ++s) {
-        const bool fresh = kMixed[s].new_tokens > 1;
-        test.CheckSequence(static_cast<int64_t>(s), fresh, out, {});
-      }
       for (size_t i = out.size() - 4 * 64; i < out.size(); ++i) ASSERT_TRUE(std::isnan(out[i]));
     }
   }
@@ -511,17 +493,10 @@ TEST_F(ChunkedPrefillPagedDecodeTest, ZeroLengthRequestsTouchNobody) {
   for (const std::vector<Sequence>& shapes : std::vector<std::vector<Sequence>>{
            {{0, 4}, {1, 9}, {0, 0}, {0, 7}, {3, 2}, {0, 1}}, {{1, 2}, {1, 3}}, {{2, 2}}}) {
     const OpsCase test(spec, layout, shapes, 16, InCache::kSingleTokens);
-    ContextAttentionIo io;
-    io.query = test.Query(memory());
-    io.key = test.NewKeys(memory());
-    io.value = test.NewValues(memory());
-    io.cache = test.Cache(memory());
-    io.out = test.Out(memory());
+    const ContextAttentionIo io = ContextIo(test, memory());
     const absl::Status status = both->Run(queue(), test.arrays(), io);
     ASSERT_TRUE(status.ok()) << status;
-    const std::vector<float> out = memory().Download(io.out);
-    for (size_t s = 0; s < shapes.size(); ++s)
-      test.CheckSequence(static_cast<int64_t>(s), shapes[s].new_tokens > 1, out, {});
+    CheckRows(memory(), test, io, Rows::kCached, Rows::kFresh);
   }
   const OpsCase nothing(spec, layout, {{0, 4}, {0, 0}}, 16, InCache::kAll);
   ContextAttentionIo io;

@@ -9,14 +9,13 @@
 #include <random>
 #include <utility>
 
-#include "absl/algorithm/container.h"
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "core/checked_math.h"
 #include "core/registry.h"
+#include "testing/required_backends.h"
 
 namespace weft::testing {
 namespace {
@@ -49,10 +48,6 @@ double Tolerance(DType dtype) {
   return dtype == DType::kF32 ? 2e-5 : dtype == DType::kF16 ? 4e-3 : 2e-2;
 }
 
-}  // namespace
-
-namespace {
-
 const char* BackendName() {
   const char* const name = std::getenv("WEFT_TEST_BACKEND");
   CHECK(name != nullptr) << "WEFT_TEST_BACKEND names no backend";
@@ -71,11 +66,8 @@ std::string NoBackendReason() { return Opened().status().ToString(); }
 
 std::shared_ptr<Backend> OpenBackend() {
   if (Opened().ok()) return *Opened();
-  const char* const names = std::getenv("WEFT_REQUIRE_BACKENDS");
-  const bool required =
-      names != nullptr &&
-      absl::c_linear_search(std::vector<std::string>(absl::StrSplit(names, ',')), BackendName());
-  CHECK(!required && absl::IsUnavailable(Opened().status())) << Opened().status();
+  CHECK(!BackendIsRequired(BackendName()) && absl::IsUnavailable(Opened().status()))
+      << Opened().status();
   return nullptr;
 }
 

@@ -12,6 +12,11 @@ namespace {
 
 constexpr std::string_view kOp = "chunked_prefill_paged_decode";
 
+// The decodes' keys are all there.
+AttentionIo OverCache(const ContextAttentionIo& io) {
+  return IoOverCache(io.query, io.out, io.lse, io.cache);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ChunkedPrefillPagedDecode>> ChunkedPrefillPagedDecode::Create(
@@ -49,27 +54,20 @@ absl::Status ChunkedPrefillPagedDecode::Attend(Queue& queue, const ContextAttent
   if (plan == nullptr)
     return absl::FailedPreconditionError(absl::StrCat(kOp, ": there is no step yet"));
   // Decodes' tensors first: the prefills must not be recorded if the decodes would be refused.
-  RETURN_IF_ERROR(CheckQueryAndOut(kOp, queue, decode_.spec(), plan->num_rows(), io.query, io.out,
-                                   io.lse, io.cache));
+  const AttentionIo decode_io = OverCache(io);
+  RETURN_IF_ERROR(CheckIo(kOp, queue, decode_.spec(), plan->num_rows(), decode_io));
   if (io.cache.num_blocks() < plan->num_blocks()) {
     return absl::FailedPreconditionError(
         absl::StrCat(kOp, ": the cache has ", io.cache.num_blocks(),
                      " blocks, the step was made for ", plan->num_blocks()));
   }
   RETURN_IF_ERROR(prefill_->Attend(queue, io));
-  AttentionIo decode_io;
-  decode_io.query = io.query;
-  decode_io.out = io.out;
-  decode_io.lse = io.lse;
-  decode_io.cache = io.cache;
   return decode_.Attend(queue, *decode_step_, decode_io);
 }
 
 absl::Status ChunkedPrefillPagedDecode::Run(Queue& queue, const StepArrays& arrays,
                                             const ContextAttentionIo& io) {
-  const int64_t rows = arrays.query_start_loc.empty() ? 0 : arrays.query_start_loc.back();
-  RETURN_IF_ERROR(
-      CheckQueryAndOut(kOp, queue, decode_.spec(), rows, io.query, io.out, io.lse, io.cache));
+  RETURN_IF_ERROR(CheckIo(kOp, queue, decode_.spec(), NumRows(arrays), OverCache(io)));
   RETURN_IF_ERROR(Update(queue, arrays, io.cache));
   return Attend(queue, io);
 }

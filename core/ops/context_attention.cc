@@ -179,7 +179,8 @@ absl::Status ContextAttention::CheckChunk(const Queue& queue, const ContextAtten
 
 absl::Status ContextAttention::CheckAll(const Queue& queue, const ContextAttentionIo& io,
                                         int64_t rows, int64_t key_rows) const {
-  RETURN_IF_ERROR(CheckQueryAndOut(kOp, queue, spec_, rows, io.query, io.out, io.lse, io.cache));
+  RETURN_IF_ERROR(
+      CheckIo(kOp, queue, spec_, rows, IoOverCache(io.query, io.out, io.lse, io.cache)));
   RETURN_IF_ERROR(CheckNoOverlapInside("context_attention: out", io.out));
   if (io.lse.given()) RETURN_IF_ERROR(CheckNoOverlapInside("context_attention: lse", io.lse));
   if (io.cache.layout().fingerprint() != context_.layer.layout().fingerprint()) {
@@ -210,12 +211,7 @@ absl::StatusOr<ContextAttention::State> ContextAttention::StateOf(const Part& pa
 absl::Status ContextAttention::AttendPart(Queue& queue, const Part& part, const TensorView& query,
                                           const KvCacheView& keys) const {
   ASSIGN_OR_RETURN(const State state, StateOf(part, {0, max_rows_}));
-  AttentionIo io;
-  io.query = query;
-  io.out = state.out;
-  io.lse = state.lse;
-  io.cache = keys;
-  return part.layer.Attend(queue, *part.step, io);
+  return part.layer.Attend(queue, *part.step, IoOverCache(query, state.out, state.lse, keys));
 }
 
 absl::Status ContextAttention::Merge(Queue& queue, const ContextAttentionIo& io,
@@ -253,7 +249,7 @@ absl::Status ContextAttention::Attend(Queue& queue, const ContextAttentionIo& io
 
 absl::Status ContextAttention::Run(Queue& queue, const StepArrays& arrays,
                                    const ContextAttentionIo& io) {
-  const int64_t rows = arrays.query_start_loc.empty() ? 0 : arrays.query_start_loc.back();
+  const int64_t rows = NumRows(arrays);
   if (rows > 0) RETURN_IF_ERROR(CheckAll(queue, io, rows, rows));
   RETURN_IF_ERROR(Update(queue, arrays, io.cache));
   return Attend(queue, io);

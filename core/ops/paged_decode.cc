@@ -13,6 +13,10 @@ namespace {
 
 constexpr std::string_view kOp = "paged_decode";
 
+AttentionIo OverCache(const PagedDecodeIo& io) {
+  return IoOverCache(io.query, io.out, io.lse, io.cache);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PagedDecode>> PagedDecode::Create(
@@ -58,20 +62,13 @@ absl::Status PagedDecode::Update(Queue& queue, const StepArrays& arrays, const K
 }
 
 absl::Status PagedDecode::Attend(Queue& queue, const PagedDecodeIo& io) const {
-  AttentionIo layer_io;
-  layer_io.query = io.query;
-  layer_io.out = io.out;
-  layer_io.lse = io.lse;
-  layer_io.cache = io.cache;
-  return layer_.Attend(queue, *step_, layer_io);
+  return layer_.Attend(queue, *step_, OverCache(io));
 }
 
 absl::Status PagedDecode::Run(Queue& queue, const StepArrays& arrays, const PagedDecodeIo& io) {
   const auto sequences = static_cast<int64_t>(arrays.seq_lens.size());
-  const int64_t rows =
-      arrays.query_start_loc.empty() ? sequences : int64_t{arrays.query_start_loc.back()};
-  RETURN_IF_ERROR(
-      CheckQueryAndOut(kOp, queue, layer_.spec(), rows, io.query, io.out, io.lse, io.cache));
+  const int64_t rows = arrays.query_start_loc.empty() ? sequences : NumRows(arrays);
+  RETURN_IF_ERROR(CheckIo(kOp, queue, layer_.spec(), rows, OverCache(io)));
   RETURN_IF_ERROR(Update(queue, arrays, io.cache));
   return Attend(queue, io);
 }

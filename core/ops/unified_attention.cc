@@ -21,6 +21,10 @@ DecodeRule RuleOf(UnifiedAttentionMode mode) {
   return DecodeRule::kSingleTokens;
 }
 
+AttentionIo OverCache(const UnifiedAttentionIo& io) {
+  return IoOverCache(io.q, io.out, io.lse, io.cache);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<UnifiedAttention>> UnifiedAttention::Create(
@@ -43,19 +47,12 @@ absl::Status UnifiedAttention::Update(Queue& queue, const StepArrays& arrays,
 }
 
 absl::Status UnifiedAttention::Attend(Queue& queue, const UnifiedAttentionIo& io) const {
-  AttentionIo layer_io;
-  layer_io.query = io.q;
-  layer_io.out = io.out;
-  layer_io.lse = io.lse;
-  layer_io.cache = io.cache;
-  return layer_.Attend(queue, *step_, layer_io);
+  return layer_.Attend(queue, *step_, OverCache(io));
 }
 
 absl::Status UnifiedAttention::Run(Queue& queue, const StepArrays& arrays,
                                    const UnifiedAttentionIo& io) {
-  const int64_t rows = arrays.query_start_loc.empty() ? 0 : arrays.query_start_loc.back();
-  RETURN_IF_ERROR(
-      CheckQueryAndOut(kOp, queue, layer_.spec(), rows, io.q, io.out, io.lse, io.cache));
+  RETURN_IF_ERROR(CheckIo(kOp, queue, layer_.spec(), NumRows(arrays), OverCache(io)));
   RETURN_IF_ERROR(Update(queue, arrays, io.cache));
   return Attend(queue, io);
 }

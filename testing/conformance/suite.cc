@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/conformance/suite.h"
 
-#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,7 +11,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "gtest/gtest.h"
 #include "testing/conformance/attention_checks.h"
 #include "testing/conformance/bad_input_checks.h"
@@ -21,6 +19,7 @@
 #include "testing/conformance/placed_memory.h"
 #include "testing/conformance/queue_checks.h"
 #include "testing/golden/golden_case.h"
+#include "testing/required_backends.h"
 
 namespace weft::testing {
 namespace {
@@ -54,31 +53,21 @@ absl::StatusOr<std::shared_ptr<Backend>> Open(const std::string& device) {
   return opened->emplace(device, backend).first->second;
 }
 
-bool IsRequired(const std::string& device) {
-  const char* const required = std::getenv("WEFT_REQUIRE_BACKENDS");
-  if (required == nullptr) return false;
-  const std::string kind = device.substr(0, device.find(':'));
-  for (std::string_view name : absl::StrSplit(required, ',')) {
-    if (name == device || name == kind) return true;
-  }
-  return false;
-}
-
 // Runs a check on a device, and turns its answer into one of gtest's.
 void Judge(const std::string& device, const std::function<absl::Status(Backend&)>& check) {
   const absl::StatusOr<std::shared_ptr<Backend>> backend = Open(device);
-  if (absl::IsUnavailable(backend.status()) && !IsRequired(device)) {
+  if (absl::IsUnavailable(backend.status()) && !BackendIsRequired(device)) {
     GTEST_SKIP() << device << " is not here: " << backend.status().message();
   }
   ASSERT_TRUE(backend.ok()) << device << ": " << backend.status();
   const absl::Status status = check(**backend);
   // Whatever needs the host to reach the device's memory applies where it does: there CI is to see
   // it.
-  const bool must_apply = IsRequired(device) && AddressesAreHostPointers(**backend);
+  const bool must_apply = BackendIsRequired(device) && AddressesAreHostPointers(**backend);
   if (IsDoesNotApply(status) && !must_apply) {
     GTEST_SKIP() << device << ": " << status.message();
   }
-  if (absl::IsUnimplemented(status) && !IsRequired(device)) {
+  if (absl::IsUnimplemented(status) && !BackendIsRequired(device)) {
     GTEST_SKIP() << device << " does not support this: " << status.message();
   }
   EXPECT_TRUE(status.ok()) << device << ": " << status.message();

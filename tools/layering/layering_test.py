@@ -11,14 +11,15 @@ import unittest
 import xml.etree.ElementTree as ElementTree
 
 JUDGES = "//testing:oracle //testing:compare //testing:device_io //testing:json"
+TEST_DEVICES = "//testing:required_backends //vulkan:auto //vulkan:test_main"
 
 # For each folder, the longest that matches: what its libraries and programs may depend on directly,
 # and what its tests (and testonly libraries) may besides. A word is a folder with all below it, a
 # //target, or an @repository. So that each step is allowed, so is each way of many steps.
 LAYERS = {
     "core": ("core @abseil-cpp", "testing/reference @googletest"),
-    "core/ops": ("core @abseil-cpp", "testing/reference //vulkan:auto //vulkan:test_main @googletest"),
-    "collectives": ("collectives core @abseil-cpp", "testing/reference //vulkan:auto //vulkan:test_main @googletest"),
+    "core/ops": ("core @abseil-cpp", f"testing/reference {TEST_DEVICES} @googletest"),
+    "collectives": ("collectives core @abseil-cpp", f"testing/reference {TEST_DEVICES} @googletest"),
     "collectives/mpi": ("collectives core @abseil-cpp @local_mpi", "testing/reference @googletest"),
     "collectives/nccl": ("collectives core cuda/runtime @abseil-cpp @local_cuda", "cuda testing @googletest"),
     "cuda": ("cuda core tools/build_defs @abseil-cpp @local_cuda", "testing @googletest @google_benchmark"),
@@ -31,14 +32,13 @@ LAYERS = {
     "testing": ("core @abseil-cpp @nlohmann_json", "testing @googletest"),
     "testing/conformance": (
         f"testing/conformance testing/golden {JUDGES} core //collectives:communicator @abseil-cpp",
-        "testing/reference //docs:faults.md @googletest",
+        "testing/reference //testing:required_backends //docs:faults.md @googletest",
     ),
     "testing/golden": (f"{JUDGES} core @abseil-cpp @nlohmann_json", "testing/reference @googletest"),
     "testing/reference": ("testing/reference core @abseil-cpp", "testing @googletest"),
     "testing/fuzz": ("testing core tools/replay @abseil-cpp @nlohmann_json", "@googletest"),
     "testing/sanitizers": ("", "core @googletest"),
     # A test there runs the tests that the documents name.
-    "docs": ("", "core collectives examples testing tools vulkan"),
     "docs": ("", "core collectives cuda vulkan testing tools examples @googletest"),
     "examples": ("core collectives //cuda:auto vulkan testing/reference @abseil-cpp", "@googletest"),
     "tools": ("", ""),
