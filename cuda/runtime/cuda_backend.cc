@@ -100,10 +100,10 @@ absl::StatusOr<std::shared_ptr<const PreparedAttention>> CudaBackend::Prepare(
   ScopedDevice current(device().ordinal);
   RETURN_IF_ERROR(current.status());
   AttentionKernels kernels;
-  RETURN_IF_ERROR(ToStatus(LoadAttentionKernels(ToElementType(spec.dtype),
-                                                ToElementType(layout.dtype()), spec.head_size,
-                                                spec.group_size(), &kernels),
-                           absl::StrCat("loading the kernels of ", spec.ToString())));
+  RETURN_IF_ERROR(
+      ToStatus(LoadAttentionKernels(ToElementType(spec.dtype), ToElementType(layout.dtype()),
+                                    spec.head_size, spec.group_size(), &kernels),
+               absl::StrCat("loading the kernels of ", spec.ToString())));
   return std::make_shared<const CudaPreparedAttention>(spec, layout, device(), &allocations(),
                                                        kernels);
 }

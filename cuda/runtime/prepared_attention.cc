@@ -29,8 +29,8 @@ CudaPreparedAttention::CudaPreparedAttention(const AttentionSpec& spec, const Kv
 
 std::string CudaPreparedAttention::Explain() const {
   return absl::StrCat("cuda, ", kernels_.plain ? "f32 arithmetic" : "mma.sync", ": ",
-                      spec().ToString(), "\n  prefill: ", Describe(kernels_.prefill),
-                      "; tiles of ", plan_config().tile_tokens,
+                      spec().ToString(), "\n  prefill: ", Describe(kernels_.prefill), "; tiles of ",
+                      plan_config().tile_tokens,
                       " query tokens\n  decode: ", Describe(kernels_.decode));
 }
 

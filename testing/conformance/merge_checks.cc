@@ -327,8 +327,7 @@ absl::Status CheckMerge(Backend& backend, const MergeCase& c) {
   context.tensor = "out";
   if (c.out == DType::kF8E4M3) {
     RETURN_IF_ERROR(CheckNearestE4M3(actual.out, expected.out.values, kFp8Scale,
-                                     ToleranceFor(DType::kF32),
-                                     expected.out.extents, context));
+                                     ToleranceFor(DType::kF32), expected.out.extents, context));
   } else {
     RETURN_IF_ERROR(CompareTensors(DecodeTensor(c.out, expected.out.extents, actual.out),
                                    expected.out, ToleranceFor(c.out), context));
