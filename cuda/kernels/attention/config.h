@@ -80,12 +80,13 @@ inline constexpr int kMergeByWarps = 20;
 //
 // The numbers of an fp8 cache are numbers of f16 as well, and of a weight f16 keeps more than bf16;
 // so f16 is what they are multiplied in, whatever the query's type is.
-#define WEFT_ATTENTION_INSTANCES(X)                                                            \
-  X(F16, kSame, 64)                                                                            \
-  X(F16, kSame, 128)                                                                           \
-  X(F16, kSame, 256) X(F16, kE4M3, 64) X(F16, kE4M3, 128) X(F16, kE4M3, 256) X(F16, kE5M2, 64) \
-      X(F16, kE5M2, 128) X(F16, kE5M2, 256) X(BF16, kSame, 64) X(BF16, kSame, 128)             \
-          X(BF16, kSame, 256)
+// clang-format off
+#define WEFT_ATTENTION_INSTANCES(X)                          \
+  X(F16, kSame, 64)  X(F16, kSame, 128)  X(F16, kSame, 256)  \
+  X(F16, kE4M3, 64)  X(F16, kE4M3, 128)  X(F16, kE4M3, 256)  \
+  X(F16, kE5M2, 64)  X(F16, kE5M2, 128)  X(F16, kE5M2, 256)  \
+  X(BF16, kSame, 64) X(BF16, kSame, 128) X(BF16, kSame, 256)
+// clang-format on
 
 // f32 queries, any cache that goes with them; one kernel for prefills and decodes.
 #define WEFT_PLAIN_ATTENTION_INSTANCES(X) X(64) X(128) X(256)

@@ -17,7 +17,7 @@ REQUIRES_CUDA = select({
 _MODE_FLAGS = {
     "dbg": ["-O0", "-g"],
     "fastbuild": ["-O1"],
-    "opt": ["-O3", "-DNDEBUG", "-lineinfo"],
+    "opt": ["-O3", "-DNDEBUG"],
 }
 
 def _gencode(arch):
@@ -25,7 +25,7 @@ def _gencode(arch):
     return "-gencode=arch=compute_{},code={}".format(number, arch)
 
 def _compile_kernels(ctx, toolkit, cc_toolchain, compilation_context):
-    """One nvcc action for each source. Returns the object files."""
+    """One nvcc action for each source. Returns the object files, and what ptxas says of the kernels."""
     cpp = ctx.fragments.cpp
     args = ctx.actions.args()
     args.add_all(["-x", "cu", "-c", "-ccbin", cc_toolchain.compiler_executable])
@@ -33,7 +33,7 @@ def _compile_kernels(ctx, toolkit, cc_toolchain, compilation_context):
     args.add_all(_MODE_FLAGS[ctx.var["COMPILATION_MODE"]])
     for flag in cpp.copts + cpp.cxxopts:
         args.add(flag if flag.startswith("-std=") else "-Xcompiler=" + flag)
-    args.add_all(["-Xcompiler=-fPIC", "--expt-relaxed-constexpr"])
+    args.add_all(["-Xcompiler=-fPIC", "--expt-relaxed-constexpr", "-Xptxas=-v"])
     if not ctx.label.workspace_name:
         # This repository's own kernels: the same rigour as for its C++ (.bazelrc).
         args.add_all(["-Xcompiler=-Wall,-Wextra", "--Werror=all-warnings"])
@@ -46,23 +46,27 @@ def _compile_kernels(ctx, toolkit, cc_toolchain, compilation_context):
     args.add_all(getattr(compilation_context, "external_includes", depset()), before_each = "-isystem")
 
     objects = []
+    reports = []
     for src in ctx.files.srcs:
         name = src.basename.removesuffix("." + src.extension)
         obj = ctx.actions.declare_file("_objs/{}/{}.cu.o".format(ctx.label.name, name))
-        ctx.actions.run(
-            executable = toolkit.nvcc,
-            arguments = [args, src.path, "-o", obj.path],
+        report = ctx.actions.declare_file("_objs/{}/{}.ptxas.txt".format(ctx.label.name, name))
+        ctx.actions.run_shell(
+            # Registers and spills of each kernel come on stderr, as warnings and errors do.
+            command = 'report="$1"; shift; "$@" 2>"$report" || { cat "$report" >&2; exit 1; }',
+            arguments = [report.path, toolkit.nvcc.path, args, src.path, "-o", obj.path],
             inputs = depset(
-                [src],
+                [src, toolkit.nvcc],
                 transitive = [compilation_context.headers, toolkit.tools, cc_toolchain.all_files],
             ),
             mnemonic = "CudaCompile",
-            outputs = [obj],
-            progress_message = "Compiling %{input} (CUDA " + toolkit.version + ")",
+            outputs = [obj, report],
+            progress_message = "Compiling {} (CUDA {})".format(src.short_path, toolkit.version),
             use_default_shell_env = True,
         )
         objects.append(obj)
-    return depset(objects)
+        reports.append(report)
+    return depset(objects), depset(reports)
 
 def _cuda_library_impl(ctx):
     toolkit = ctx.attr._toolkit[CudaToolkitInfo]
@@ -84,7 +88,7 @@ def _cuda_library_impl(ctx):
         private_hdrs = [],
         public_hdrs = ctx.files.hdrs,
     )
-    objects = _compile_kernels(ctx, toolkit, cc_toolchain, compilation_context)
+    objects, reports = _compile_kernels(ctx, toolkit, cc_toolchain, compilation_context)
     linking_context, linking_outputs = cc_common.create_linking_context_from_compilation_outputs(
         actions = ctx.actions,
         cc_toolchain = cc_toolchain,
@@ -101,7 +105,7 @@ def _cuda_library_impl(ctx):
     return [
         CcInfo(compilation_context = compilation_context, linking_context = linking_context),
         DefaultInfo(files = depset(archives)),
-        OutputGroupInfo(compilation_outputs = objects),
+        OutputGroupInfo(compilation_outputs = objects, ptxas = reports),
         coverage_common.instrumented_files_info(ctx, dependency_attributes = ["deps"], source_attributes = ["srcs", "hdrs"]),
     ]
 
@@ -124,6 +128,8 @@ _cuda_library = rule(
 
 def cuda_library(name, **kwargs):
     """A C++ library of CUDA kernels. Other C++ targets depend on it as on a cc_library.
+
+    Its output group "ptxas" has the registers and spills of each kernel as text.
 
     Args:
       name: the target's name.
