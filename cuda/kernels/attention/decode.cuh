@@ -10,14 +10,19 @@
 //
 // Grid: splits x kv heads x chunks (of 8 query heads, where a group has more), heads faster than
 // splits, so that blocks that read the same pages run together.
+//
 // Block: 1, 2 or 4 warps, as the launch has it. A granule is cut into kParts parts of adjacent
 // keys, whose states are merged in the end; the warps share them out. So few warps to a granule,
 // which keep out of each other's way, serve a large batch, many a small one, and the bits are the
 // same. Each warp takes kKeys keys at a time through a ring of tiles of its own in shared memory;
-// nothing but the end needs a barrier. Shared memory: the rings, and the parts' sums. Bytes: the
-// granule's keys and values once, the queries once; head_size + 2 floats for each head. Loop:
-// before run t, the copies of the kStages - 1 runs from t on have been started; the block ids for
-// the one after them are in registers.
+// nothing but the end needs a barrier.
+//
+// Shared memory: the rings, and the parts' sums.
+//
+// Bytes: the granule's keys and values once, the queries once; head_size + 2 floats for each head.
+//
+// Loop: before run t, the copies of the kStages - 1 runs from t on have been started; the block ids
+// for the one after them are in registers.
 #ifndef WEFT_CUDA_KERNELS_ATTENTION_DECODE_CUH_
 #define WEFT_CUDA_KERNELS_ATTENTION_DECODE_CUH_
 

@@ -18,7 +18,6 @@
 namespace weft::cuda {
 
 inline constexpr float kLog2E = 1.44269504088896340736f;
-inline constexpr float kLn2 = 0.693147180559945309417f;
 
 __device__ inline float MinusInfinity() { return __uint_as_float(0xff800000u); }
 
@@ -120,7 +119,7 @@ template <int kRowTiles>
 struct RunningSoftmax {
   static constexpr int kRows = 2 * kRowTiles;
   float max[kRows];  // in units of the products
-  float sum[kRows];  // of the weights of this lane's keys; Finish adds the lanes up
+  float sum[kRows];  // of the weights of this lane's keys
 
   __device__ void Start() {
 #pragma unroll

@@ -4,8 +4,14 @@
 // written out.
 //
 // Grid: decode rows x query heads, divided by kMergeWarps if a warp takes each (short rows), or not
-// if a block does (long ones). Block: kMergeThreads; lane l holds dimensions l, l + 32, ... Shared
-// memory: a block's sums. Bytes: each state once, the output once.
+// if a block does (long ones).
+//
+// Block: kMergeThreads; lane l holds dimensions l, l + 32, ...
+//
+// Shared memory: a block's sums.
+//
+// Bytes: each state once, the output once.
+//
 // The order of the sums follows from the granules' absolute numbers and is the same either way: sum
 // g % kMergeWarps takes granule g, from left to right, and the sums are added up in their order.
 #ifndef WEFT_CUDA_KERNELS_ATTENTION_MERGE_CUH_

@@ -3,12 +3,19 @@
 // Attention for f32 queries, in f32 throughout: tensor cores would round them to 11 bits. One
 // kernel for prefill tiles and for granules of decode rows.
 //
-// Grid: (tiles or splits) x kv heads x chunks of kPlainRows rows. Block: kPlainThreads; a warp
-// holds kPlainRowsOfWarp query rows. Shared memory: the queries, and one tile of keys (rows padded
-// by one word, since lanes read a column) and values, widened to f32. Bytes: keys and values once
-// for each block. Loop: rows hold the state of all tiles before n. Long sums are taken in two
-// levels, a granule's keys and then the granules: in f32 the rounding of small weights into a large
-// sum is seen.
+// Grid: (tiles or splits) x kv heads x chunks of kPlainRows rows.
+//
+// Block: kPlainThreads; a warp holds kPlainRowsOfWarp query rows.
+//
+// Shared memory: the queries, and one tile of keys (rows padded by one word, since lanes read a
+// column) and values, widened to f32.
+//
+// Bytes: keys and values once for each block.
+//
+// Loop: rows hold the state of all tiles before n.
+//
+// Long sums are taken in two levels, a granule's keys and then the granules: in f32 the rounding of
+// small weights into a large sum is seen.
 #ifndef WEFT_CUDA_KERNELS_ATTENTION_PLAIN_CUH_
 #define WEFT_CUDA_KERNELS_ATTENTION_PLAIN_CUH_
 

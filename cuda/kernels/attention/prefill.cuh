@@ -5,11 +5,17 @@
 //
 // Grid: tiles x kv heads x chunks (of kRows rows, where a tile has more), heads faster than tiles,
 // so that blocks that read the same pages run together.
-// Block: PrefillShape. Shared memory: the queries, a ring of `prefill_stages` tiles of keys and
-// values, and the addresses of the next tile's rows. Bytes: the keys and values that the tile sees
-// once (from L2 for all but the first of the tiles that run together), the queries and outputs
-// once. Loop: before step n, all copies of tile n have arrived, those of tile n + 1 may be started,
-// and the addresses for them stand in shared memory; rows hold the state of all tiles before n.
+//
+// Block: PrefillShape.
+//
+// Shared memory: the queries, a ring of `prefill_stages` tiles of keys and values, and the
+// addresses of the next tile's rows.
+//
+// Bytes: the keys and values that the tile sees once (from L2 for all but the first of the tiles
+// that run together), the queries and outputs once.
+//
+// Loop: before step n, all copies of tile n have arrived, those of tile n + 1 may be started, and
+// the addresses for them stand in shared memory; rows hold the state of all tiles before n.
 #ifndef WEFT_CUDA_KERNELS_ATTENTION_PREFILL_CUH_
 #define WEFT_CUDA_KERNELS_ATTENTION_PREFILL_CUH_
 
