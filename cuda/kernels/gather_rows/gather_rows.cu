@@ -1,35 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 
+#include "cuda/kernels/byte_unit.cuh"
 #include "cuda/kernels/gather_rows/gather_rows.h"
 
 namespace weft::cuda {
 namespace {
 
-template <int kBytes>
-struct Unit;
-template <>
-struct Unit<16> {
-  using type = uint4;
-};
-template <>
-struct Unit<4> {
-  using type = uint32_t;
-};
-template <>
-struct Unit<2> {
-  using type = uint16_t;
-};
-template <>
-struct Unit<1> {
-  using type = uint8_t;
-};
-
 // __grid_constant__: `fill` is indexed at run time, and must stay in the argument bank for that.
 template <int kBytes>
 __global__ void __launch_bounds__(kGroupThreads)
     GatherRowsKernel(const __grid_constant__ GatherRowsParams params) {
-  GatherPart<typename Unit<kBytes>::type>(
+  GatherPart<typename ByteUnit<kBytes>::type>(
       params, PlaceOfThread(blockIdx.x, threadIdx.x, params.lanes_log2));
 }
 

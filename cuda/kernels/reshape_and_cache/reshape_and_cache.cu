@@ -1,30 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 
+#include "cuda/kernels/byte_unit.cuh"
 #include "cuda/kernels/element.cuh"
 #include "cuda/kernels/reshape_and_cache/reshape_and_cache.h"
 
 namespace weft::cuda {
 namespace {
-
-template <int kBytes>
-struct Unit;
-template <>
-struct Unit<16> {
-  using type = uint4;
-};
-template <>
-struct Unit<4> {
-  using type = uint32_t;
-};
-template <>
-struct Unit<2> {
-  using type = uint16_t;
-};
-template <>
-struct Unit<1> {
-  using type = uint8_t;
-};
 
 // Copies columns of a block's tokens.
 template <typename Unit>
@@ -111,13 +93,13 @@ using Kernel = void (*)(ReshapeAndCacheParams, int);
 Kernel CopyKernelOf(int unit_bytes) {
   switch (unit_bytes) {
     case 16:
-      return ReshapeAndCacheKernel<Copy<Unit<16>::type>>;
+      return ReshapeAndCacheKernel<Copy<ByteUnit<16>::type>>;
     case 4:
-      return ReshapeAndCacheKernel<Copy<Unit<4>::type>>;
+      return ReshapeAndCacheKernel<Copy<ByteUnit<4>::type>>;
     case 2:
-      return ReshapeAndCacheKernel<Copy<Unit<2>::type>>;
+      return ReshapeAndCacheKernel<Copy<ByteUnit<2>::type>>;
     case 1:
-      return ReshapeAndCacheKernel<Copy<Unit<1>::type>>;
+      return ReshapeAndCacheKernel<Copy<ByteUnit<1>::type>>;
     default:
       return nullptr;
   }
