@@ -5,6 +5,7 @@
 #include "cuda/kernels/attention/config.h"
 #include "cuda/kernels/attention/instances.h"
 #include "cuda/kernels/attention/merge.cuh"
+#include "cuda/kernels/attention/operand.cuh"
 
 namespace weft::cuda {
 namespace {
@@ -37,14 +38,16 @@ struct Instance {
 constexpr ElementType F16 = ElementType::kF16;
 constexpr ElementType BF16 = ElementType::kBF16;
 
-// The cache's type as the table names it.
-constexpr ElementType KvType(ElementType type, const char* kind) {
-  return kind[1] == 'S' ? type : kind[2] == '4' ? ElementType::kE4M3 : ElementType::kE5M2;
+// The type of a cache of `kind` for kernels of `type`.
+constexpr ElementType KvType(ElementType type, KvKind kind) {
+  return kind == KvKind::kSame   ? type
+         : kind == KvKind::kE4M3 ? ElementType::kE4M3
+                                 : ElementType::kE5M2;
 }
 
 constexpr Instance kInstances[] = {
 #define WEFT_ENTRY(type, kind, dims) \
-  {type, KvType(type, #kind), dims, &Attention##type##kind##dims},
+  {type, KvType(type, KvKind::kind), dims, &Attention##type##kind##dims},
     WEFT_ATTENTION_INSTANCES(WEFT_ENTRY)
 #undef WEFT_ENTRY
 };
