@@ -111,11 +111,12 @@ void MapTables(const AttentionArgs& args, AttentionParams& p) {
                                          spec.head_size * sizeof(float);
 }
 
-// Blocks of threads for `work` items, at most: each is shared by the kv heads, and by chunks of a
-// row at least.
+// Blocks of threads for `work` items, at most: each is shared by the kv heads, and by chunks of its
+// query rows, of which a decode's are the smallest.
 absl::Status CheckGrid(std::string_view name, int64_t work, int64_t heads, int64_t rows) {
   const auto blocks = CheckedMul(work, heads);
-  const auto all = blocks ? CheckedMul(*blocks, CeilDiv(rows, kPlainRows)) : std::nullopt;
+  const auto all =
+      blocks ? CheckedMul(*blocks, CeilDiv(rows, DecodeShape<64, 2>::kRows)) : std::nullopt;
   if (all && *all <= kMaxInt32) return absl::OkStatus();
   return absl::OutOfRangeError(absl::StrCat("attention: ", work, " ", name, " of ", heads,
                                             " heads take more than ", kMaxInt32,

@@ -164,6 +164,10 @@ cudaError_t LoadAttentionKernels(ElementType type, ElementType kv_type, int64_t 
     error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   if (error != cudaSuccess) return error;
   error = cudaDeviceGetAttribute(&kernels->multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  int major = 0;
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  kernels->overtakes = major >= 9;
   if (error == cudaSuccess) error = LoadPrefill(kernels->prefill, most);
   if (error == cudaSuccess) error = LoadDecode(*kernels, group_size, most);
   if (error == cudaSuccess) error = Load(kernels->merge, most);
@@ -195,7 +199,7 @@ cudaError_t LaunchAttention(const AttentionKernels& kernels, const AttentionWork
   const int64_t rows = work.decode_rows * params.num_heads;
   const bool by_warps = work.splits <= work.decode_rows * kMergeByWarps;
   return Launch(kernels.merge, by_warps ? (rows + kMergeWarps - 1) / kMergeWarps : rows, stream,
-                true, params, by_warps);
+                kernels.overtakes, params, by_warps);
 }
 
 }  // namespace weft::cuda

@@ -34,6 +34,8 @@ struct AttentionKernels {
   int warp_bytes = 0;
   int part_bytes = 0;
   int multiprocessors = 1;
+  // The device (compute capability 9.0 or later) can start the merge before the decode is done.
+  bool overtakes = false;
 };
 
 // Which kernels a layer takes. `type` is that of the layer (f32, f16 or bf16), `kv_type` that of
