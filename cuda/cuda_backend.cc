@@ -10,6 +10,7 @@
 #include "core/backend.h"
 #include "core/device.h"
 #include "core/status_macros.h"
+#include "cuda/backend_hooks.h"
 #include "cuda/interop.h"
 #include "cuda/runtime/cuda_backend.h"
 #include "cuda/runtime/device.h"
@@ -19,6 +20,8 @@ namespace {
 
 class CudaFactory final : public BackendFactory {
  public:
+  explicit CudaFactory(const cuda::DeviceHooks& hooks) : hooks_(hooks) {}
+
   BackendKind kind() const override { return BackendKind::kCuda; }
 
   absl::StatusOr<std::vector<DeviceInfo>> Enumerate() override { return cuda::EnumerateDevices(); }
@@ -26,10 +29,13 @@ class CudaFactory final : public BackendFactory {
   absl::StatusOr<std::shared_ptr<Backend>> Create(int32_t ordinal) override {
     ASSIGN_OR_RETURN(std::vector<DeviceInfo> devices, Enumerate());
     for (const DeviceInfo& info : devices) {
-      if (info.id.ordinal == ordinal) return cuda::CudaBackend::Create(info);
+      if (info.id.ordinal == ordinal) return cuda::CudaBackend::Create(info, hooks_);
     }
     return absl::NotFoundError(absl::StrCat("cuda: there is no device ", ordinal));
   }
+
+ private:
+  cuda::DeviceHooks hooks_;
 };
 
 absl::StatusOr<cuda::CudaBackend*> AsCuda(Backend& backend) {
@@ -43,7 +49,11 @@ absl::StatusOr<cuda::CudaBackend*> AsCuda(Backend& backend) {
 }  // namespace
 
 absl::Status RegisterCudaBackend(Registry& registry) {
-  return registry.Register(std::make_unique<CudaFactory>());
+  return RegisterCudaBackendWithHooks(registry, {});
+}
+
+absl::Status RegisterCudaBackendWithHooks(Registry& registry, const cuda::DeviceHooks& hooks) {
+  return registry.Register(std::make_unique<CudaFactory>(hooks));
 }
 
 namespace cuda {

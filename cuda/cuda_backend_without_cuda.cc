@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "core/backend.h"
 #include "core/device.h"
+#include "cuda/backend_hooks.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/interop.h"
 
@@ -30,6 +31,10 @@ class AbsentFactory final : public BackendFactory {
 
 absl::Status RegisterCudaBackend(Registry& registry) {
   return registry.Register(std::make_unique<AbsentFactory>());
+}
+
+absl::Status RegisterCudaBackendWithHooks(Registry& registry, const cuda::DeviceHooks&) {
+  return RegisterCudaBackend(registry);
 }
 
 namespace cuda {

@@ -72,10 +72,11 @@ absl::StatusOr<CudaBackend::MemsetD32> FindMemsetD32() {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<Backend>> CudaBackend::Create(const DeviceInfo& info) {
+absl::StatusOr<std::shared_ptr<Backend>> CudaBackend::Create(const DeviceInfo& info,
+                                                             const DeviceHooks& hooks) {
   ScopedDevice current(info.id.ordinal);
   RETURN_IF_ERROR(current.status());
-  std::shared_ptr<CudaBackend> backend(new CudaBackend(info));
+  std::shared_ptr<CudaBackend> backend(new CudaBackend(info, hooks));
   for (auto* load : {LoadReshapeAndCache, LoadGatherRows, LoadStates, LoadQuantizeFp8}) {
     RETURN_IF_ERROR(ToStatus(load(), absl::StrCat("loading kernels on ", info.name)));
   }
@@ -104,6 +105,8 @@ absl::StatusOr<std::shared_ptr<const PreparedAttention>> CudaBackend::Prepare(
       ToStatus(LoadAttentionKernels(ToElementType(spec.dtype), ToElementType(layout.dtype()),
                                     spec.head_size, spec.group_size(), &kernels),
                absl::StrCat("loading the kernels of ", spec.ToString())));
+  if (hooks_.pretend_multiprocessors > 0)
+    kernels.decode_device.multiprocessors = hooks_.pretend_multiprocessors;
   return std::make_shared<const CudaPreparedAttention>(spec, layout, device(), &allocations(),
                                                        kernels);
 }

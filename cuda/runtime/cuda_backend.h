@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "core/backend.h"
 #include "cuda.h"  // types only: libcuda is never linked
+#include "cuda/runtime/device_hooks.h"
 #include "cuda_runtime_api.h"
 
 namespace weft::cuda {
@@ -23,7 +24,8 @@ class CudaBackend final : public Backend {
 
   // Loads the kernels. UNAVAILABLE if the device refuses a context, or this program holds no code
   // for it.
-  static absl::StatusOr<std::shared_ptr<Backend>> Create(const DeviceInfo& info);
+  static absl::StatusOr<std::shared_ptr<Backend>> Create(const DeviceInfo& info,
+                                                         const DeviceHooks& hooks = {});
 
   absl::Status Supports(const AttentionSpec& spec, const KvCacheLayout& layout) const override;
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override;
@@ -46,9 +48,10 @@ class CudaBackend final : public Backend {
  private:
   friend class CudaBuffer;
 
-  explicit CudaBackend(const DeviceInfo& info) : Backend(info) {}
+  CudaBackend(const DeviceInfo& info, const DeviceHooks& hooks) : Backend(info), hooks_(hooks) {}
   std::shared_ptr<CudaBackend> Shared();
 
+  DeviceHooks hooks_;
   int num_multiprocessors_ = 0;
   mutable std::atomic<int64_t> num_allocations_{0};
   MemsetD32 memset_d32_ = nullptr;

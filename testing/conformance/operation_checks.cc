@@ -244,9 +244,12 @@ absl::Status CheckMergeInput(Backend& backend) {
 
 const std::vector<OperationCheck>& OperationChecks() {
   static const auto* const checks = new std::vector<OperationCheck>{
-      {"merge_algebra", CheckMergeAlgebra}, {"correct_table", CheckCorrectTable},
-      {"all_codes", CheckAllCodes},         {"capture", CheckCapture},
-      {"padded", CheckPadded},              {"merge_input", CheckMergeInput},
+      {"merge_algebra", CheckMergeAlgebra},
+      {"correct_table", CheckCorrectTable},
+      {"all_codes", CheckAllCodes},
+      {"capture", CheckCapture},
+      {"padded", CheckPadded},
+      {"merge_input", CheckMergeInput},
   };
   return *checks;
 }

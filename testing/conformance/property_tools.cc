@@ -21,8 +21,8 @@ AttentionOutput RowsOf(const AttentionCase& c, const AttentionOutput& all, int64
     return std::vector<uint8_t>(bytes.begin() + begin * row_bytes,
                                 bytes.begin() + (begin + count) * row_bytes);
   };
-  return {cut(all.out, c.heads * c.head_size * SizeOf(c.output_dtype())),
-          cut(all.lse, c.heads * 4), all.weights};
+  return {cut(all.out, c.heads * c.head_size * SizeOf(c.output_dtype())), cut(all.lse, c.heads * 4),
+          all.weights};
 }
 
 absl::Status SameBits(const AttentionCase& base, const AttentionOutput& expected,

@@ -99,7 +99,7 @@ cudaError_t LoadPrefill(AttentionKernel& kernel, int most) {
 // `overtakes`: the kernel may start before the one before it is done, and waits for it itself.
 template <typename... Arguments>
 cudaError_t Launch(const AttentionKernel& kernel, int64_t blocks, cudaStream_t stream,
-                   bool overtakes, Arguments... arguments) {
+                   bool overtakes, const Arguments&... arguments) {
   if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -111,41 +111,79 @@ cudaError_t Launch(const AttentionKernel& kernel, int64_t blocks, cudaStream_t s
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = overtakes ? 1 : 0;
-  void* pointers[] = {&arguments...};
+  // The driver copies them, and changes none.
+  void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
   return cudaLaunchKernelExC(&config, kernel.function, pointers);
+}
+
+// Shared memory of a decode block: rings, states of parts and (`folds`) of folded granules.
+int DecodeBytes(const AttentionKernels& kernels, int warps, bool folds) {
+  const int states = std::max(warps, 2) + (folds ? 1 : 0);
+  return warps * kernels.warp_bytes + states * kernels.state_bytes;
 }
 
 // As many warps to a block, in the end, as its shared memory has room for.
 cudaError_t LoadDecode(AttentionKernels& kernels, int64_t group_size, int most) {
   AttentionKernel& kernel = kernels.decode;
   if (kernels.plain) return Load(kernel, most);
-  const int parts =
-      kernels.part_bytes * static_cast<int>(std::min<int64_t>(group_size, kernel.rows));
+  kernels.state_bytes *= static_cast<int>(std::min<int64_t>(group_size, kernel.rows));
   kernels.warp_bytes = kernel.shared_bytes;
-  kernels.max_warps = kMaxDecodeThreads / 32;
-  while (kernels.max_warps > 1 && parts + kernels.max_warps * kernels.warp_bytes > most - 1024)
-    kernels.max_warps /= 2;
-  kernels.part_bytes = parts;
+  DecodeDevice& device = kernels.decode_device;
+  device.max_warps = kMaxDecodeThreads / 32;
+  while (device.max_warps > 1 && DecodeBytes(kernels, device.max_warps, true) > most - 1024)
+    device.max_warps /= 2;
+  device.min_warps = std::min(device.min_warps, device.max_warps);
   AttentionKernel largest = kernel;
-  largest.shared_bytes = parts + kernels.max_warps * kernels.warp_bytes;
-  return Load(largest, most);
-}
-
-// Few warps to a granule make the best of the memory; more are done sooner, where there are too few
-// granules to keep the device busy.
-AttentionKernel DecodeFor(const AttentionKernels& kernels, int64_t blocks) {
-  AttentionKernel kernel = kernels.decode;
-  if (kernels.plain) return kernel;
-  int warps = std::min(kernels.min_warps, kernels.max_warps);
-  while (warps < kernels.max_warps && blocks * warps < int64_t{2} * kernels.multiprocessors)
-    warps *= 2;
-  kernel.threads = warps * 32;
-  kernel.shared_bytes = kernels.part_bytes + warps * kernels.warp_bytes;
-  return kernel;
+  largest.shared_bytes = DecodeBytes(kernels, device.max_warps, true);
+  const cudaError_t error = Load(largest, most);
+  if (error != cudaSuccess) return error;
+  return cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+      &device.blocks_of_multiprocessor, kernel.function, device.min_warps * 32,
+      static_cast<size_t>(DecodeBytes(kernels, device.min_warps, true)));
 }
 
 uint32_t Chunks(int64_t rows, int rows_of_block) {
   return static_cast<uint32_t>((rows + rows_of_block - 1) / rows_of_block);
+}
+
+cudaError_t LaunchPrefill(const AttentionKernels& kernels, const AttentionWork& work,
+                          AttentionParams& params, cudaStream_t stream) {
+  params.num_work = static_cast<uint32_t>(work.tiles);
+  params.chunks = Chunks(work.tile_rows, kernels.prefill.rows);
+  params.prefill_stages = static_cast<uint32_t>(kernels.prefill.stages);
+  const int64_t blocks = work.tiles * params.num_kv_heads * params.chunks;
+  return kernels.plain ? Launch(kernels.prefill, blocks, stream, false, params, false)
+                       : Launch(kernels.prefill, blocks, stream, false, params);
+}
+
+cudaError_t LaunchMerge(const AttentionKernels& kernels, const AttentionWork& work,
+                        AttentionParams& params, cudaStream_t stream) {
+  params.num_work = static_cast<uint32_t>(work.decode_rows);
+  const int64_t rows = work.decode_rows * params.num_heads;
+  const bool by_warps = work.splits <= work.decode_rows * kMergeByWarps &&
+                        rows >= int64_t{2} * kernels.decode_device.multiprocessors;
+  return Launch(kernels.merge, by_warps ? (rows + kMergeWarps - 1) / kMergeWarps : rows, stream,
+                kernels.overtakes, params, by_warps);
+}
+
+cudaError_t LaunchDecode(const AttentionKernels& kernels, const AttentionWork& work,
+                         AttentionParams& params, cudaStream_t stream) {
+  params.num_work = static_cast<uint32_t>(work.splits);
+  params.chunks = Chunks(params.group_size, kernels.decode.rows);
+  const DecodeWorkload workload = {work.splits, int64_t{params.num_kv_heads} * params.chunks};
+  params.long_units = 0;
+  if (kernels.plain) {
+    const cudaError_t error =
+        Launch(kernels.decode, work.splits * workload.blocks_of_split, stream, false, params, true);
+    return error != cudaSuccess ? error : LaunchMerge(kernels, work, params, stream);
+  }
+  const DecodeSchedule schedule = ScheduleDecode(kernels.decode_device, workload);
+  params.long_units = static_cast<uint32_t>(schedule.long_units);
+  AttentionKernel decode = kernels.decode;
+  decode.threads = schedule.warps * 32;
+  decode.shared_bytes = DecodeBytes(kernels, schedule.warps, schedule.long_units > 0);
+  const cudaError_t error = Launch(decode, schedule.blocks, stream, false, params);
+  return error != cudaSuccess ? error : LaunchMerge(kernels, work, params, stream);
 }
 
 }  // namespace
@@ -163,7 +201,8 @@ cudaError_t LoadAttentionKernels(ElementType type, ElementType kv_type, int64_t 
   if (error == cudaSuccess)
     error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   if (error != cudaSuccess) return error;
-  error = cudaDeviceGetAttribute(&kernels->multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  error = cudaDeviceGetAttribute(&kernels->decode_device.multiprocessors,
+                                 cudaDevAttrMultiProcessorCount, device);
   int major = 0;
   if (error == cudaSuccess)
     error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
@@ -177,29 +216,11 @@ cudaError_t LoadAttentionKernels(ElementType type, ElementType kv_type, int64_t 
 cudaError_t LaunchAttention(const AttentionKernels& kernels, const AttentionWork& work,
                             cudaStream_t stream) {
   AttentionParams params = work.params;
-  params.prefill_stages = static_cast<uint32_t>(kernels.prefill.stages);
-  cudaError_t error = cudaSuccess;
   if (work.tiles > 0) {
-    params.num_work = static_cast<uint32_t>(work.tiles);
-    params.chunks = Chunks(work.tile_rows, kernels.prefill.rows);
-    const int64_t blocks = work.tiles * params.num_kv_heads * params.chunks;
-    error = kernels.plain ? Launch(kernels.prefill, blocks, stream, false, params, false)
-                          : Launch(kernels.prefill, blocks, stream, false, params);
+    const cudaError_t error = LaunchPrefill(kernels, work, params, stream);
     if (error != cudaSuccess) return error;
   }
-  if (work.splits == 0) return cudaSuccess;
-  params.num_work = static_cast<uint32_t>(work.splits);
-  params.chunks = Chunks(params.group_size, kernels.decode.rows);
-  const int64_t blocks = work.splits * params.num_kv_heads * params.chunks;
-  const AttentionKernel decode = DecodeFor(kernels, blocks);
-  error = kernels.plain ? Launch(decode, blocks, stream, false, params, true)
-                        : Launch(decode, blocks, stream, false, params);
-  if (error != cudaSuccess) return error;
-  params.num_work = static_cast<uint32_t>(work.decode_rows);
-  const int64_t rows = work.decode_rows * params.num_heads;
-  const bool by_warps = work.splits <= work.decode_rows * kMergeByWarps;
-  return Launch(kernels.merge, by_warps ? (rows + kMergeWarps - 1) / kMergeWarps : rows, stream,
-                kernels.overtakes, params, by_warps);
+  return work.splits > 0 ? LaunchDecode(kernels, work, params, stream) : cudaSuccess;
 }
 
 }  // namespace weft::cuda

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "cuda/kernels/attention/params.h"
+#include "cuda/kernels/attention/schedule.h"
 #include "cuda_runtime_api.h"
 
 namespace weft::cuda {
@@ -22,19 +23,17 @@ struct AttentionKernel {
   int stage_bytes = 0;
 };
 
-// Up to three launches: granules of decode rows, prefill tiles, and the merge of the granules.
+// Up to three launches: prefill tiles, granules of decode rows, and the merge of the granules.
 struct AttentionKernels {
   AttentionKernel decode;
   AttentionKernel prefill;
   AttentionKernel merge;
   bool plain = false;  // decode and prefill are PlainKernel
-  // Of a decode block: warps, the shared memory of each, and that of the parts' sums.
-  int min_warps = 1;
-  int max_warps = 1;
+  DecodeDevice decode_device;
+  // Of a decode block: shared memory for each warp, and for each state that waits.
   int warp_bytes = 0;
-  int part_bytes = 0;
-  int multiprocessors = 1;
-  // The device (compute capability 9.0 or later) can start the merge before the decode is done.
+  int state_bytes = 0;
+  // The device (compute capability 9.0 or later) can start a kernel before the one before is done.
   bool overtakes = false;
 };
 

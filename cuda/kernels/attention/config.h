@@ -55,10 +55,13 @@ struct DecodeShape {
   static constexpr int kKeys = kRowBytes > 256 ? 16 : 32;
   static constexpr int kStages = kRowBytes > 256 ? 3 : 2;
   static constexpr int kRingBytes = kStages * 2 * kKeys * kRowBytes;  // of a warp
-  static constexpr int kPartBytes = kParts * kDims * 4;               // of a head
+  static constexpr int kStateBytes = kDims * 4;                       // of a head
   // Of a block, where there is work for all multiprocessors; measured on an H200.
   static constexpr int kFewestWarps = 2;
 };
+
+// Granules whose states a decode block may fold (partial.cuh). A part of the result's bits.
+inline constexpr int kFoldedGranules = 4;
 
 // Kernels for f32: a warp holds kRowsOfWarp query rows.
 inline constexpr int kPlainThreads = 128;

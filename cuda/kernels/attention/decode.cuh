@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One granule of one decode row, for up to 8 query heads of one kv head: its state (largest logit,
-// sum of weights, weighted sum of values) goes to the workspace, for merge.cuh.
+// Granules of decode rows, one after the other, for up to 8 query heads of one kv head: their
+// states (largest logit, sum of weights, weighted sum of values), folded as far as partial.cuh
+// allows, go to the workspace, for merge.cuh.
 //
 // The products are taken the other way round than in a prefill: keys times queries, and values
 // times weights, so that the 8 heads stand where mma.sync has 8 columns and not where it has 16
 // rows. That halves the work on tensor cores, which at 4 heads is mostly padding, and the
 // registers.
 //
-// Grid: splits x kv heads x chunks (of 8 query heads, where a group has more), heads faster than
-// splits, so that blocks that read the same pages run together.
+// Grid: units x kv heads x chunks (of 8 query heads, where a group has more), heads faster than
+// units, so that blocks that read the same pages run together.
 //
 // Block: 1, 2 or 4 warps, as the launch has it. A granule is cut into kParts parts of adjacent
-// keys, whose states are merged in the end; the warps share them out. So few warps to a granule,
-// which keep out of each other's way, serve a large batch, many a small one, and the bits are the
-// same. Each warp takes kKeys keys at a time through a ring of tiles of its own in shared memory;
-// nothing but the end needs a barrier.
+// keys, whose states are folded in pairs, and the pairs' states; the warps share them out. So few
+// warps to a granule, which keep out of each other's way, serve a large batch, many a small one,
+// and the bits are the same. Each warp takes kKeys keys at a time through a ring of tiles of its
+// own in shared memory, from one granule to the next without a pause in its copies; nothing but a
+// granule's end needs a barrier.
 //
-// Shared memory: the rings, and the parts' sums.
+// Shared memory: the rings, and states that wait to be folded.
 //
-// Bytes: the granule's keys and values once, the queries once; head_size + 2 floats for each head.
+// Bytes: keys and values once, the queries once; head_size + 2 floats for each head and state that
+// is left.
 //
 // Loop: before run t, the copies of the kStages - 1 runs from t on have been started; the block ids
 // for the one after them are in registers.
@@ -49,17 +52,21 @@ class Decode {
   static constexpr int kHeads = Shape::kRows;
   static constexpr int kParts = Shape::kParts;
   static constexpr int kRunsOfPart = static_cast<int>(kGranule) / kParts / kKeys;
+  static constexpr int kRunsOfGranule = kParts * kRunsOfPart;
   static constexpr int kStages = Shape::kStages;
   static constexpr int kSideBytes = kKeys * Op::kRowBytes;
   static_assert(kStages * 2 * kSideBytes == Shape::kRingBytes);
   static constexpr int kRowsAtOnce = 32 / Op::kPieces;
 
  public:
-  // What the parts leave for the merge, beside their sums. A part without keys: -infinity.
+  // States that wait, beside their sums.
   struct Shared {
     float max[kParts][kHeads];  // in units of the products
     float sum[kParts][kHeads];
     float units[kHeads];
+    // The granules folded so far, beside their sums.
+    float folded_max[kHeads];  // natural
+    float folded_sum[kHeads];
   };
 
   __device__ Decode(const AttentionParams& params, uint8_t* dynamic, Shared& shared)
@@ -69,34 +76,30 @@ class Decode {
         warp_(static_cast<int>(threadIdx.x) / 32),
         warps_(static_cast<int>(blockDim.x) / 32),
         ring_(SharedAddress(dynamic) + warp_ * Shape::kRingBytes),
-        part_sums_(reinterpret_cast<float*>(dynamic + warps_ * Shape::kRingBytes)) {}
+        waiting_sums_(reinterpret_cast<float*>(dynamic + warps_ * Shape::kRingBytes)) {}
 
   __device__ void Run() {
     place_ = FindDecodePlace(p, Shape::kRows);
-    work_ = FindDecodeWork(p, place_.split);
-    if (work_.keys.begin >= work_.keys.end) return;
     scale_ = LogitScale::Of(p, place_.kv_head);
-    for (int i = threadIdx.x; i < kParts * kHeads; i += blockDim.x)
-      shared_.max[i / kHeads][i % kHeads] = MinusInfinity();
-    __syncthreads();
-    Walk();
-    __syncthreads();
-    MergeParts();
+    for (int done = 0; done < place_.num_splits; done += work_.num_granules) {
+      work_ = FindDecodeWork(p, place_.first_split + done, place_.num_splits - done);
+      if (work_.keys.begin < work_.keys.end) Walk();
+    }
   }
 
  private:
   __device__ int PartOf(int run) const { return run / kRunsOfPart % kParts; }
-  // The run after `run` that is this warp's.
+  // The run after `run` that is this warp's: adjacent parts of each granule are.
   __device__ int NextRun(int run) const {
     const int next = run + 1;
-    return next % kRunsOfPart != 0 ? next : next + (warps_ - 1) * kRunsOfPart;
+    const int own = kRunsOfGranule / warps_;
+    return next % own != 0 ? next : next + kRunsOfGranule - own;
   }
 
   __device__ void Walk() {
     const int first = work_.keys.begin / kKeys;
     const int last = (work_.keys.end - 1) / kKeys;
-    int run =
-        work_.keys.begin / static_cast<int>(kGranule) * kParts * kRunsOfPart + warp_ * kRunsOfPart;
+    int run = work_.first_granule * kRunsOfGranule + warp_ * (kRunsOfGranule / warps_);
     while (run < first) run = NextRun(run);
     int ahead = run;  // the next run to be copied, of which `block` is known
     int32_t block = BlockIdOf(ahead);
@@ -108,24 +111,31 @@ class Decode {
       block = BlockIdOf(ahead);
     }
     LoadQueries();
-    StartState();
     int stage = 0;
-    while (run <= last) {
-      AwaitCopies<kStages - 2>();
-      __syncwarp();
-      // Into the stage that the step before has read.
-      if (ahead <= last) StartCopies(ahead, block, stage == 0 ? kStages - 1 : stage - 1);
-      CommitCopies();
-      ahead = NextRun(ahead);
-      block = BlockIdOf(ahead);
-      Step(run * kKeys, ring_ + stage * 2 * kSideBytes);
-      stage = stage + 1 == kStages ? 0 : stage + 1;
-      const int next = NextRun(run);
-      if (next != run + 1 || next % kRunsOfPart == 0 || next > last) {
-        LeavePart(PartOf(run));
-        StartState();
+    for (int g = 0; g < work_.num_granules; ++g) {
+      const int last_of_granule = min(last, (work_.first_granule + g + 1) * kRunsOfGranule - 1);
+      ClearSlots();
+      StartState();
+      while (run <= last_of_granule) {
+        AwaitCopies<kStages - 2>();
+        __syncwarp();
+        // Into the stage that the step before has read.
+        if (ahead <= last) StartCopies(ahead, block, stage == 0 ? kStages - 1 : stage - 1);
+        CommitCopies();
+        ahead = NextRun(ahead);
+        block = BlockIdOf(ahead);
+        Step(run * kKeys, ring_ + stage * 2 * kSideBytes);
+        stage = stage + 1 == kStages ? 0 : stage + 1;
+        const int next = NextRun(run);
+        if (next % kRunsOfPart == 0 || next != run + 1 || next > last) {
+          Leave(PartOf(run));
+          StartState();
+        }
+        run = next;
       }
-      run = next;
+      __syncthreads();
+      LeaveGranule(g);
+      __syncthreads();
     }
     AwaitCopies<0>();
   }
@@ -355,61 +365,128 @@ class Decode {
     }
   }
 
-  __device__ float* PartSums(int part, int column) const {
-    return part_sums_ + (part * min(static_cast<int>(p.group_size), kHeads) + column) * kDims;
+  // The sums of a state that waits: [head_size].
+  __device__ float* WaitingSums(int slot, int column) const {
+    return waiting_sums_ + (slot * min(static_cast<int>(p.group_size), kHeads) + column) * kDims;
+  }
+  // Behind the slots of parts.
+  __device__ float* FoldedSums(int column) const { return WaitingSums(max(warps_, 2), column); }
+
+  // The slot of a part: warps that have two adjacent ones fold them.
+  __device__ int SlotOf(int part) const { return warps_ == kParts ? part : part / 2; }
+
+  // Nothing waits in the slots of this warp.
+  __device__ void ClearSlots() const {
+    const int slots = warps_ == 1 ? 2 : 1;
+    for (int i = lane_; i < slots * kHeads; i += 32) {
+      shared_.max[warp_ + i / kHeads][i % kHeads] = MinusInfinity();
+      shared_.sum[warp_ + i / kHeads][i % kHeads] = kAbsent;
+    }
+    __syncwarp();
   }
 
-  __device__ void LeavePart(int part) const {
+  // The state joins what waits in the part's slot.
+  __device__ void Leave(int part) {
+    const int slot = SlotOf(part);
+    float totals[2];
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      totals[c] = sum_[c];
+#pragma unroll
+      for (int lane = 4; lane < 32; lane *= 2) totals[c] += __shfl_xor_sync(~0u, totals[c], lane);
+    }
+    const bool joins = !IsAbsent(shared_.sum[slot][0]);
 #pragma unroll
     for (int c = 0; c < 2; ++c) {
       const int column = (lane_ & 3) * 2 + c;
-      float sum = sum_[c];
-#pragma unroll
-      for (int lane = 4; lane < 32; lane *= 2) sum += __shfl_xor_sync(~0u, sum, lane);
       if (column >= place_.num_heads) continue;
-      if (lane_ < 4) {
-        shared_.max[part][column] = max_[c];
-        shared_.sum[part][column] = sum;
+      float* waiting = WaitingSums(slot, column);
+      if (joins) {
+        const FoldStep fold = FoldStep::Of(shared_.max[slot][column], max_[c], factors_[c]);
+        max_[c] = fold.max;
+        totals[c] = fold(shared_.sum[slot][column], totals[c]);
+#pragma unroll
+        for (int d = 0; d < kDims / 16; ++d) {
+#pragma unroll
+          for (int h = 0; h < 2; ++h)
+            out_[d][h * 2 + c] = fold(waiting[Op::LeftValueDim(d, h)], out_[d][h * 2 + c]);
+        }
       }
-      float* sums = PartSums(part, column);
 #pragma unroll
       for (int d = 0; d < kDims / 16; ++d) {
 #pragma unroll
-        for (int h = 0; h < 2; ++h) sums[Op::LeftValueDim(d, h)] = out_[d][h * 2 + c];
+        for (int h = 0; h < 2; ++h) waiting[Op::LeftValueDim(d, h)] = out_[d][h * 2 + c];
       }
     }
+    __syncwarp();
+    if (lane_ < 4) {
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        shared_.max[slot][lane_ * 2 + c] = max_[c];
+        shared_.sum[slot][lane_ * 2 + c] = totals[c];
+      }
+    }
+    __syncwarp();
   }
 
-  // The parts' states, in their order, to the workspace.
-  __device__ void MergeParts() const {
+  // What waits in a slot, 0 if nothing does.
+  __device__ float WaitingTotal(int slot, int column) const {
+    const float total = shared_.sum[slot][column];
+    return IsAbsent(total) ? 0.0f : total;
+  }
+  __device__ float WaitingSum(int slot, int column, int dim) const {
+    return IsAbsent(shared_.sum[slot][column]) ? 0.0f : WaitingSums(slot, column)[dim];
+  }
+  __device__ FoldStep FoldSlots(int before, int next, int column, float factor) const {
+    return FoldStep::Of(shared_.max[before][column], shared_.max[next][column], factor);
+  }
+
+  // Puts together granule g of the walk, and folds granules of a group as far as they follow its
+  // beginning here; what is complete goes to the workspace.
+  __device__ void LeaveGranule(int g) {
+    const int granule = work_.first_granule + g;
+    const bool begins = granule % kFoldedGranules == 0 || (g == 0 && work_.granules_before == 0);
+    folds_ = begins || (g > 0 && folds_);
+    const bool joins = folds_ && !begins;
+    const bool waits = folds_ && g + 1 < work_.num_granules && (granule + 1) % kFoldedGranules != 0;
+    const bool four = warps_ == kParts;
     for (int column = warp_; column < place_.num_heads; column += warps_) {
       const float unit = shared_.units[column];
       const float factor = scale_.factor * unit;
-      float max = shared_.max[0][column];
-#pragma unroll
-      for (int q = 1; q < kParts; ++q) max = fmaxf(max, shared_.max[q][column]);
-      const float origin = max == MinusInfinity() ? 0.0f : max;
-      float weights[kParts];
-      float total = 0.0f;
-#pragma unroll
-      for (int q = 0; q < kParts; ++q) {
-        const float of_part = shared_.max[q][column];
-        weights[q] = Exp2((of_part - origin) * factor);
-        // What a part without keys left is not there.
-        if (of_part != MinusInfinity()) total = fmaf(weights[q], shared_.sum[q][column], total);
+      // Of slots 0 and 1, of 2 and 3, and of the two.
+      const FoldStep first = FoldSlots(0, 1, column, factor);
+      FoldStep second = first;
+      FoldStep both = first;
+      float total = first(WaitingTotal(0, column), WaitingTotal(1, column));
+      if (four) {
+        second = FoldSlots(2, 3, column, factor);
+        both = FoldStep::Of(first.max, second.max, factor);
+        total = both(total, second(WaitingTotal(2, column), WaitingTotal(3, column)));
+      }
+      float max = scale_.Natural(both.max, unit);
+      FoldStep group = {};
+      if (joins) {
+        group = FoldStep::Of(shared_.folded_max[column], max, kLog2E);
+        max = group.max;
+        total = group(shared_.folded_sum[column], total);
       }
       const int head = place_.first_head + column;
-      float* to = PartialSum(p, work_.partial, head);
+      float* folded = FoldedSums(column);
+      float* to = waits ? folded : PartialSum(p, work_.partial + g, head);
       for (int dim = lane_; dim < static_cast<int>(p.head_size); dim += 32) {
-        float weighted = 0.0f;
-#pragma unroll
-        for (int q = 0; q < kParts; ++q) {
-          if (shared_.max[q][column] != MinusInfinity())
-            weighted = fmaf(weights[q], PartSums(q, column)[dim], weighted);
-        }
-        to[dim] = weighted;
+        float sum = first(WaitingSum(0, column, dim), WaitingSum(1, column, dim));
+        if (four) sum = both(sum, second(WaitingSum(2, column, dim), WaitingSum(3, column, dim)));
+        to[dim] = joins ? group(folded[dim], sum) : sum;
       }
-      if (lane_ == 0) StoreStats(p, work_.partial, head, scale_.Natural(max, unit), total);
+      __syncwarp();  // folded_max and folded_sum have been read
+      if (lane_ != 0) continue;
+      if (waits) {
+        shared_.folded_max[column] = max;
+        shared_.folded_sum[column] = total;
+        StoreAbsent(p, work_.partial + g, head);
+      } else {
+        StoreStats(p, work_.partial + g, head, max, total);
+      }
     }
   }
 
@@ -419,7 +496,7 @@ class Decode {
   int warp_;
   int warps_;
   uint32_t ring_;
-  float* part_sums_;
+  float* waiting_sums_;
   DecodePlace place_;
   DecodeWork work_;
   LogitScale scale_;
@@ -431,6 +508,7 @@ class Decode {
   float max_[2];  // in units of the products
   float sum_[2];  // of this lane's keys
   float out_[kDims / 16][4];
+  bool folds_ = false;  // granules of the group under way are folded here
 };
 
 template <typename T, KvKind kKind, int kDims>

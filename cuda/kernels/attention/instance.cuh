@@ -31,8 +31,8 @@ AttentionKernels TensorKernels() {
   kernels.decode.rows = OfDecode::kRows;
   kernels.decode.stages = OfDecode::kStages;
   kernels.decode.shared_bytes = OfDecode::kRingBytes;
-  kernels.part_bytes = OfDecode::kPartBytes;
-  kernels.min_warps = OfDecode::kFewestWarps;
+  kernels.state_bytes = OfDecode::kStateBytes;
+  kernels.decode_device.min_warps = OfDecode::kFewestWarps;
   return kernels;
 }
 

@@ -36,6 +36,25 @@ __device__ inline void StoreLse(const AttentionParams& p, int row, int head, flo
   *reinterpret_cast<float*>(RowAddress(p.lse, row, head)) = lse;
 }
 
+// Two adjacent dimensions of a row of the output, from an even one on, as far as the head goes.
+__device__ inline void StorePair(const AttentionParams& p, uint64_t row, uint32_t dim, float low,
+                                 float high) {
+  if (dim >= p.head_size) return;
+  if (p.out_in_words && p.head_size % 2 == 0) {
+    if (p.out_type == ElementType::kF16) {
+      *reinterpret_cast<uint32_t*>(row + dim * 2) = PackPair<__half>(low, high);
+      return;
+    }
+    if (p.out_type == ElementType::kBF16) {
+      *reinterpret_cast<uint32_t*>(row + dim * 2) = PackPair<__nv_bfloat16>(low, high);
+      return;
+    }
+  }
+  const uint32_t bytes = ElementBytes(p.out_type);
+  StoreElement(p.out_type, row + dim * bytes, low);
+  if (dim + 1 < p.head_size) StoreElement(p.out_type, row + (dim + 1) * bytes, high);
+}
+
 // What a lane holds of a finished row: pairs of dimensions, as fragments of Op have them, times
 // `factor`. Nothing past the head's end.
 template <typename Op, int kTiles>

@@ -60,8 +60,9 @@ struct AttentionParams {
   uint64_t k_scales;
   uint64_t v_scales;
 
-  uint32_t num_work;  // of this launch: tiles, splits or decode rows
-  uint32_t chunks;    // blocks that share the query rows of one (work, kv head)
+  uint32_t num_work;    // of this launch: tiles, splits or decode rows
+  uint32_t long_units;  // decode blocks that take kFoldedGranules splits; others take one
+  uint32_t chunks;      // blocks that share the query rows of one (work, kv head)
   uint32_t num_heads;
   uint32_t num_kv_heads;
   uint32_t group_size;

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a block of a decode has to do, and where the states of granules stand in between.
+//
+// States are put together in two levels. Groups of kFoldedGranules granules (by their absolute
+// numbers) are folded, one granule after the other, from the first that the row sees; then the
+// groups are summed up (merge.cuh). A block that walks a group from its beginning folds what it
+// has of it and leaves one state, at the place of the last granule; whatever it did not have, the
+// merge folds onto it, in the same order and with the same roundings. So the bits do not depend on
+// how granules were dealt out to blocks.
 #ifndef WEFT_CUDA_KERNELS_ATTENTION_PARTIAL_CUH_
 #define WEFT_CUDA_KERNELS_ATTENTION_PARTIAL_CUH_
 
@@ -30,9 +37,42 @@ __device__ inline void StoreStats(const AttentionParams& p, int64_t partial, int
   stats[1] = sum;
 }
 
+// Marks the place of a granule whose state is contained in a later one's.
+inline constexpr float kAbsent = -1.0f;
+__device__ inline void StoreAbsent(const AttentionParams& p, int64_t partial, int head) {
+  StoreStats(p, partial, head, MinusInfinity(), kAbsent);
+}
+__device__ inline bool IsAbsent(float sum) { return sum < 0.0f; }
+
+// What is subtracted from logits of which `max` is the largest.
+__device__ inline float Origin(float max) { return max == MinusInfinity() ? 0.0f : max; }
+
+// How a state takes in the one after it. A state that is absent has a largest logit of -infinity,
+// and 0 for its sums.
+struct FoldStep {
+  float max;
+  float keep;  // what the state before is multiplied with
+  float take;  // and the next one
+
+  // `factor` brings logits to units of log2.
+  __device__ static FoldStep Of(float max_before, float max_next, float factor) {
+    const float max = fmaxf(max_before, max_next);
+    return Of(max_before, max, max_next, factor);
+  }
+  __device__ static FoldStep Of(float max_before, float max, float max_next, float factor) {
+    return {max, Exp2((max_before - Origin(max)) * factor),
+            Exp2((max_next - Origin(max)) * factor)};
+  }
+  // Of sums of weights, or of values.
+  __device__ float operator()(float before, float next) const {
+    return fmaf(take, next, __fmul_rn(keep, before));
+  }
+};
+
 // This block's place in the grid.
 struct DecodePlace {
-  int split;
+  int first_split;
+  int num_splits;
   int kv_head;
   int first_head;  // query heads
   int num_heads;
@@ -40,11 +80,14 @@ struct DecodePlace {
 
 __device__ inline DecodePlace FindDecodePlace(const AttentionParams& p, int heads_of_block) {
   const uint32_t heads_and_chunks = p.num_kv_heads * p.chunks;
-  const uint32_t split = blockIdx.x / heads_and_chunks;
-  const uint32_t rest = blockIdx.x - split * heads_and_chunks;
+  const uint32_t unit = blockIdx.x / heads_and_chunks;
+  const uint32_t rest = blockIdx.x - unit * heads_and_chunks;
   const uint32_t chunk = rest / p.num_kv_heads;
   DecodePlace place;
-  place.split = static_cast<int>(split);
+  const bool is_long = unit < p.long_units;
+  place.num_splits = is_long ? kFoldedGranules : 1;
+  place.first_split = static_cast<int>(is_long ? unit * kFoldedGranules
+                                               : unit + p.long_units * (kFoldedGranules - 1));
   place.kv_head = static_cast<int>(rest - chunk * p.num_kv_heads);
   const int in_group = static_cast<int>(chunk) * heads_of_block;
   place.first_head = place.kv_head * static_cast<int>(p.group_size) + in_group;
@@ -52,30 +95,40 @@ __device__ inline DecodePlace FindDecodePlace(const AttentionParams& p, int head
   return place;
 }
 
-// A granule of a decode row. No keys: an entry that only fills up a table.
+// Adjacent granules of a decode row. No keys: entries that only fill up a table.
 struct DecodeWork {
-  KeyRange keys;  // what the row sees of the granule
+  KeyRange keys;  // what the row sees of the granules
   int row;
   int position;
-  int partial;
+  int partial;  // of the first granule
+  int first_granule;
+  int num_granules;
+  int granules_before;  // that the row sees before the first one here
 };
 
-__device__ inline DecodeWork FindDecodeWork(const AttentionParams& p, int split_index) {
-  const int2 split = __ldg(reinterpret_cast<const int2*>(p.decode_splits) + split_index);
-  if (split.x < 0) return {};
-  const int4* decode_row = reinterpret_cast<const int4*>(p.decode_rows) + 2 * int64_t{split.x};
+// From table entry `split` on, as far as one row goes, and no more than `most` entries.
+__device__ inline DecodeWork FindDecodeWork(const AttentionParams& p, int split, int most) {
+  const int2* splits = reinterpret_cast<const int2*>(p.decode_splits) + split;
+  const int2 first = __ldg(splits);
+  DecodeWork work = {};
+  work.num_granules = 1;
+  while (work.num_granules < most && __ldg(splits + work.num_granules).x == first.x)
+    ++work.num_granules;
+  if (first.x < 0) return work;
+  const int4* decode_row = reinterpret_cast<const int4*>(p.decode_rows) + 2 * int64_t{first.x};
   const int4 row = __ldg(decode_row);
   const int4 keys = __ldg(decode_row + 1);
   const VisibleKeys seen = VisibleKeys::Of(p, row.y, keys.x);
-  const int first_key = split.y * static_cast<int>(kGranule);
-  DecodeWork work;
+  const int first_key = first.y * static_cast<int>(kGranule);
+  const int end = first_key + work.num_granules * static_cast<int>(kGranule);
   work.keys.first_block = row.z;
   work.keys.begin = max(seen.first, first_key);
-  work.keys.end =
-      min(seen.first + static_cast<int>(seen.count), first_key + static_cast<int>(kGranule));
+  work.keys.end = min(seen.first + static_cast<int>(seen.count), end);
   work.row = row.x;
   work.position = row.y;
-  work.partial = row.w + split.y - keys.y;
+  work.partial = row.w + first.y - keys.y;
+  work.first_granule = first.y;
+  work.granules_before = first.y - keys.y;
   return work;
 }
 

@@ -99,14 +99,20 @@ TEST(PtxasReportTest, NamedKernelsSpillNothing) {
   }
 }
 
-// Several blocks of 64 threads share a multiprocessor, and shared memory must be what bounds them.
+// Several blocks of 64 threads share a multiprocessor, and shared memory must be what bounds them:
+// three blocks of 128 dimensions of 16 bits, two of 256, five or six of the others.
+int MostRegisters(const KernelReport& kernel) {
+  if (absl::StrContains(kernel.name, "Li256E")) return 255;
+  const bool same = absl::StrContains(kernel.name, "KvKindE0E");
+  return same && absl::StrContains(kernel.name, "Li128E") ? 224 : 168;
+}
+
 // sm_80 widens fp8 in software, which takes more registers.
 TEST(PtxasReportTest, DecodesLeaveRegistersForSeveralBlocks) {
   for (const auto& [arch, kernels] : ReadReports()) {
     for (const KernelReport& kernel : kernels) {
       if (arch == "sm_80" || !absl::StrContains(kernel.name, "DecodeKernel")) continue;
-      EXPECT_LE(kernel.registers, absl::StrContains(kernel.name, "Li256E") ? 255 : 168)
-          << kernel.name << " for " << arch;
+      EXPECT_LE(kernel.registers, MostRegisters(kernel)) << kernel.name << " for " << arch;
     }
   }
 }
