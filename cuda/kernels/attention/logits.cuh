@@ -21,6 +21,9 @@ inline constexpr float kLog2E = 1.44269504088896340736f;
 
 __device__ inline float MinusInfinity() { return __uint_as_float(0xff800000u); }
 
+// What is subtracted from logits of which `max` is the largest.
+__device__ inline float Origin(float max) { return max == MinusInfinity() ? 0.0f : max; }
+
 __device__ inline float LoadOptional(uint64_t array, int index, float otherwise) {
   return array == 0 ? otherwise : __ldg(reinterpret_cast<const float*>(array) + index);
 }
@@ -118,6 +121,7 @@ __device__ inline float QuadSum(float x) {
 template <int kRowTiles>
 struct RunningSoftmax {
   static constexpr int kRows = 2 * kRowTiles;
+  static constexpr float kSlack = 8.0f;  // in units of log2
   float max[kRows];  // in units of the products
   float sum[kRows];  // of the weights of this lane's keys
 
@@ -131,6 +135,9 @@ struct RunningSoftmax {
 
   // Takes in a block of logits and leaves weights in their place. rescale[r] is what the row's
   // earlier sums are to be multiplied with. factors[r] as in LogitScale. True if any is not 1.
+  //
+  // `max` follows the largest logit only when that has grown by kSlack: weights up to 2^kSlack do
+  // no harm, and earlier sums are multiplied seldom.
   template <int kKeyTiles>
   __device__ bool Update(float (&s)[kRowTiles][kKeyTiles][4], const float (&factors)[kRows],
                          float (&rescale)[kRows]) {
@@ -144,18 +151,19 @@ struct RunningSoftmax {
 #pragma unroll
       for (int n = 1; n < kKeyTiles; ++n)
         largest = fmaxf(largest, fmaxf(s[m][n][e], s[m][n][e + 1]));
-      const float now = fmaxf(max[r], QuadMax(largest));
-      // Differences first: the largest weight is exactly 1, and a row that sees one key gives its
-      // value.
-      const float origin = now == MinusInfinity() ? 0.0f : now;
-      rescale[r] = now == max[r] ? 1.0f : Exp2((max[r] - origin) * factor);
+      largest = QuadMax(largest);
+      const float now = (largest - max[r]) * factor > kSlack ? largest : max[r];
+      // Both in units of log2; the same rounding of `after` is in all weights and in `rescale`.
+      const float before = max[r] * factor;
+      const float after = Origin(now) * factor;
+      rescale[r] = now == max[r] ? 1.0f : Exp2(before - after);
       changed |= rescale[r] != 1.0f;
       max[r] = now;
       float total = 0.0f;
 #pragma unroll
       for (int n = 0; n < kKeyTiles; ++n) {
-        s[m][n][e] = Exp2((s[m][n][e] - origin) * factor);
-        s[m][n][e + 1] = Exp2((s[m][n][e + 1] - origin) * factor);
+        s[m][n][e] = Exp2(fmaf(s[m][n][e], factor, -after));
+        s[m][n][e + 1] = Exp2(fmaf(s[m][n][e + 1], factor, -after));
         total += s[m][n][e] + s[m][n][e + 1];
       }
       sum[r] = fmaf(sum[r], rescale[r], total);
