@@ -99,25 +99,31 @@ info() {
   say "$(cat "$out/info.log")"
 }
 
-conformance() {
-  local backend suite passed failing skipped unfinished
-  say ''
-  say "$(printf '%-12s %-8s %8s %8s %8s %10s %8s' suite backend passed failed skipped unfinished seconds)"
-  for backend in cuda vulkan; do
-    if [[ ! -x bin/${backend}_conformance_test ]]; then
-      say "$backend: its conformance suite was not packed"
-      required "$backend" && failed=1
-      continue
-    fi
-    run "$backend.log" "bin/${backend}_conformance_test" --gtest_filter="$cases"
-    for suite in golden conformance; do
-      read -r passed failing skipped unfinished <<<"$(counts "$backend.log" GoldenTest "${suite#golden}")"
-      say "$(printf '%-12s %-8s %8d %8d %8d %10d %8d' "$suite" "$backend" "$passed" "$failing" "$skipped" "$unfinished" "$seconds")"
-    done
-    fail_unless_good "$backend"
-    grep -hE '^\[  FAILED  \].*\([0-9]+ ms\)$' "$out/$backend.log" | head -n 20 | tee -a "$summary"
-    grep -hE '^[0-9]+ pipelines$' "$out/$backend.log" | tee -a "$summary"
+# conformance_of NAME BACKEND [VARIABLE=VALUE]...: the backend's suite, in this environment.
+conformance_of() {
+  local name=$1 backend=$2 suite passed failing skipped unfinished
+  shift 2
+  if [[ ! -x bin/${backend}_conformance_test ]]; then
+    say "$backend: its conformance suite was not packed"
+    required "$backend" && failed=1
+    return
+  fi
+  run "$name.log" env "$@" "bin/${backend}_conformance_test" --gtest_filter="$cases"
+  for suite in golden conformance; do
+    read -r passed failing skipped unfinished <<<"$(counts "$name.log" GoldenTest "${suite#golden}")"
+    say "$(printf '%-12s %-16s %8d %8d %8d %10d %8d' "$suite" "$name" "$passed" "$failing" "$skipped" "$unfinished" "$seconds")"
   done
+  fail_unless_good "$name"
+  grep -hE '^\[  FAILED  \].*\([0-9]+ ms\)$' "$out/$name.log" | head -n 20 | tee -a "$summary"
+  grep -hE '^[0-9]+ pipelines$' "$out/$name.log" | tee -a "$summary"
+}
+
+conformance() {
+  say ''
+  say "$(printf '%-12s %-16s %8s %8s %8s %10s %8s' suite backend passed failed skipped unfinished seconds)"
+  conformance_of cuda cuda
+  conformance_of cuda_large_batch cuda WEFT_CUDA_PRETEND_MULTIPROCESSORS=1
+  conformance_of vulkan vulkan
 }
 
 tests() {
@@ -149,6 +155,14 @@ sanitizers() {
     say "$(printf '%-10s' "$tool") $passed passed, $failing failed, $skipped skipped, $unfinished unfinished; $seconds s;" \
       "$(grep -hE '=+ .*SUMMARY' "$out/$tool.log" | tail -n 1)"
     fail_unless_good "$tool"
+    if [[ ! -x bin/checker_faults ]]; then say "$tool: its planted fault was not packed"; continue; fi
+    run "$tool.fault.log" "$checker" --tool "$tool" --error-exitcode 99 bin/checker_faults "$tool"
+    if ((code == 99)); then
+      say "$(printf '%-10s' "$tool") sees a planted fault: $(grep -hE '=+ .*SUMMARY' "$out/$tool.fault.log" | tail -n 1)"
+    else
+      failed=1
+      say "$tool: FAILED to see a planted fault: $ended; see $tool.fault.log"
+    fi
   done
 }
 

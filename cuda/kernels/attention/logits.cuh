@@ -122,8 +122,8 @@ template <int kRowTiles>
 struct RunningSoftmax {
   static constexpr int kRows = 2 * kRowTiles;
   static constexpr float kSlack = 8.0f;  // in units of log2
-  float max[kRows];  // in units of the products
-  float sum[kRows];  // of the weights of this lane's keys
+  float max[kRows];                      // in units of the products
+  float sum[kRows];                      // of the weights of this lane's keys
 
   __device__ void Start() {
 #pragma unroll
