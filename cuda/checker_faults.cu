@@ -23,9 +23,13 @@ __global__ void Uninitialised(unsigned* words) {
 }
 
 __global__ void HalfABarrier(unsigned* words) {
+  // Each half of a warp comes to a barrier of its own.
   if (threadIdx.x % 32 < 16) {
     asm volatile("barrier.sync.aligned 0;" ::: "memory");
     words[threadIdx.x % kWords] = 1;
+  } else {
+    words[threadIdx.x % kWords] = 2;
+    asm volatile("barrier.sync.aligned 0;" ::: "memory");
   }
 }
 

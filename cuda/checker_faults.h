@@ -11,7 +11,7 @@ enum class CheckerFault {
   kPastTheEnd,     // memcheck: a word is written behind an allocation
   kNoBarrier,      // racecheck: a thread reads what another writes to shared memory
   kUninitialised,  // initcheck: a word is read that nobody wrote
-  kHalfABarrier,   // synccheck: half of a warp does not come to its barrier
+  kHalfABarrier,   // synccheck: the halves of a warp come to different barriers
 };
 
 // Starts a kernel with the fault, of one block. `words`: 32 of device memory, as cudaMalloc gave

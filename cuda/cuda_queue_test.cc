@@ -198,11 +198,11 @@ TEST_F(CudaQueueTest, RefusesWhatIsNotBuiltByName) {
   AttentionSpec spec;
   spec.num_heads = 8;
   spec.num_kv_heads = 2;
-  spec.head_size = 64;
-  const KvCacheLayout layout = *KvCacheLayout::Nhd(DType::kF16, 16, 2, 64);
+  spec.head_size = 16;
+  const KvCacheLayout layout = *KvCacheLayout::Nhd(DType::kF16, 16, 2, 16);
   const absl::Status supports = backend_->Supports(spec, layout);
   EXPECT_EQ(supports.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_EQ(supports.message(), "attention: not built yet on cuda");
+  EXPECT_EQ(supports.message(), "head_size 16: must be in [32, 256] on cuda");
   EXPECT_EQ(backend_->Prepare(spec, layout).status(), supports);
   spec.head_size = 32;
   EXPECT_EQ(backend_->Supports(spec, layout).code(), absl::StatusCode::kInvalidArgument);

@@ -64,7 +64,7 @@ run() {
   seconds=$((SECONDS - begin))
   case $code in
     124 | 137) ended="over $limit s" ;;
-    *) if ((code > 128)); then ended="died of signal $((code - 128))"; else ended="exit $code"; fi ;;
+    *) if ((code > 128 && code <= 192)); then ended="died of signal $((code - 128))"; else ended="exit $code"; fi ;;
   esac
 }
 

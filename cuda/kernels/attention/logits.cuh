@@ -153,17 +153,16 @@ struct RunningSoftmax {
         largest = fmaxf(largest, fmaxf(s[m][n][e], s[m][n][e + 1]));
       largest = QuadMax(largest);
       const float now = (largest - max[r]) * factor > kSlack ? largest : max[r];
-      // Both in units of log2; the same rounding of `after` is in all weights and in `rescale`.
-      const float before = max[r] * factor;
-      const float after = Origin(now) * factor;
-      rescale[r] = now == max[r] ? 1.0f : Exp2(before - after);
+      // Differences first: a row that sees one key gives its value, to the last bit.
+      const float origin = Origin(now);
+      rescale[r] = now == max[r] ? 1.0f : Exp2((max[r] - origin) * factor);
       changed |= rescale[r] != 1.0f;
       max[r] = now;
       float total = 0.0f;
 #pragma unroll
       for (int n = 0; n < kKeyTiles; ++n) {
-        s[m][n][e] = Exp2(fmaf(s[m][n][e], factor, -after));
-        s[m][n][e + 1] = Exp2(fmaf(s[m][n][e + 1], factor, -after));
+        s[m][n][e] = Exp2((s[m][n][e] - origin) * factor);
+        s[m][n][e + 1] = Exp2((s[m][n][e + 1] - origin) * factor);
         total += s[m][n][e] + s[m][n][e + 1];
       }
       sum[r] = fmaf(sum[r], rescale[r], total);
