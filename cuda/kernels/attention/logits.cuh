@@ -21,9 +21,6 @@ inline constexpr float kLog2E = 1.44269504088896340736f;
 
 __device__ inline float MinusInfinity() { return __uint_as_float(0xff800000u); }
 
-// What is subtracted from logits of which `max` is the largest.
-__device__ inline float Origin(float max) { return max == MinusInfinity() ? 0.0f : max; }
-
 __device__ inline float LoadOptional(uint64_t array, int index, float otherwise) {
   return array == 0 ? otherwise : __ldg(reinterpret_cast<const float*>(array) + index);
 }
@@ -121,9 +118,8 @@ __device__ inline float QuadSum(float x) {
 template <int kRowTiles>
 struct RunningSoftmax {
   static constexpr int kRows = 2 * kRowTiles;
-  static constexpr float kSlack = 8.0f;  // in units of log2
-  float max[kRows];                      // in units of the products
-  float sum[kRows];                      // of the weights of this lane's keys
+  float max[kRows];  // in units of the products
+  float sum[kRows];  // of the weights of this lane's keys
 
   __device__ void Start() {
 #pragma unroll
@@ -135,9 +131,6 @@ struct RunningSoftmax {
 
   // Takes in a block of logits and leaves weights in their place. rescale[r] is what the row's
   // earlier sums are to be multiplied with. factors[r] as in LogitScale. True if any is not 1.
-  //
-  // `max` follows the largest logit only when that has grown by kSlack: weights up to 2^kSlack do
-  // no harm, and earlier sums are multiplied seldom.
   template <int kKeyTiles>
   __device__ bool Update(float (&s)[kRowTiles][kKeyTiles][4], const float (&factors)[kRows],
                          float (&rescale)[kRows]) {
@@ -151,10 +144,10 @@ struct RunningSoftmax {
 #pragma unroll
       for (int n = 1; n < kKeyTiles; ++n)
         largest = fmaxf(largest, fmaxf(s[m][n][e], s[m][n][e + 1]));
-      largest = QuadMax(largest);
-      const float now = (largest - max[r]) * factor > kSlack ? largest : max[r];
-      // Differences first: a row that sees one key gives its value, to the last bit.
-      const float origin = Origin(now);
+      const float now = fmaxf(max[r], QuadMax(largest));
+      // Differences first: the largest weight is exactly 1, and a row that sees one key gives its
+      // value.
+      const float origin = now == MinusInfinity() ? 0.0f : now;
       rescale[r] = now == max[r] ? 1.0f : Exp2((max[r] - origin) * factor);
       changed |= rescale[r] != 1.0f;
       max[r] = now;
