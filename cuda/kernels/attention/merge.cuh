@@ -66,8 +66,8 @@ struct Merge {
     max = MinusInfinity();
   }
 
-  // States are written by other multiprocessors, at times while this kernel runs: past the first
-  // cache, which would not notice.
+  // States were written by other multiprocessors a moment ago, and are read once: past the first
+  // cache.
   __device__ float2 LoadStats(int g) const {
     const float* stats = PartialStats(p, first_partial + g, head);
     return {__ldcg(stats), __ldcg(stats + 1)};
