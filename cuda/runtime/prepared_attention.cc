@@ -19,6 +19,14 @@ std::string Describe(const AttentionKernel& kernel) {
                       " rows");
 }
 
+// A decode's block has as many warps as a launch's batch wants.
+std::string DescribeDecode(const AttentionKernels& kernels) {
+  if (kernels.plain) return Describe(kernels.decode);
+  return absl::StrCat(kernels.decode_device.min_warps, " to ", kernels.decode_device.max_warps,
+                      " warps, each with ", kernels.warp_bytes, " bytes of shared memory (",
+                      kernels.decode.stages, " stages), for ", kernels.decode.rows, " heads");
+}
+
 }  // namespace
 
 CudaPreparedAttention::CudaPreparedAttention(const AttentionSpec& spec, const KvCacheLayout& layout,
@@ -31,7 +39,7 @@ std::string CudaPreparedAttention::Explain() const {
   return absl::StrCat("cuda, ", kernels_.plain ? "f32 arithmetic" : "mma.sync", ": ",
                       spec().ToString(), "\n  prefill: ", Describe(kernels_.prefill), "; tiles of ",
                       plan_config().tile_tokens,
-                      " query tokens\n  decode: ", Describe(kernels_.decode));
+                      " query tokens\n  decode: ", DescribeDecode(kernels_));
 }
 
 }  // namespace weft::cuda

@@ -311,7 +311,7 @@ class Decode {
       largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, lane));
     const float now = fmaxf(max_[c], largest);
     // Differences first: the largest weight is exactly 1.
-    const float origin = now == MinusInfinity() ? 0.0f : now;
+    const float origin = Origin(now);
     rescale = now == max_[c] ? 1.0f : Exp2((max_[c] - origin) * factors_[c]);
     max_[c] = now;
     float total = 0.0f;

@@ -21,6 +21,9 @@ inline constexpr float kLog2E = 1.44269504088896340736f;
 
 __device__ inline float MinusInfinity() { return __uint_as_float(0xff800000u); }
 
+// What is subtracted from logits of which `max` is the largest.
+__device__ inline float Origin(float max) { return max == MinusInfinity() ? 0.0f : max; }
+
 __device__ inline float LoadOptional(uint64_t array, int index, float otherwise) {
   return array == 0 ? otherwise : __ldg(reinterpret_cast<const float*>(array) + index);
 }
@@ -113,6 +116,18 @@ __device__ inline float QuadSum(float x) {
   return x + __shfl_xor_sync(~0u, x, 2);
 }
 
+// Of all lanes.
+__device__ inline float WarpMax(float x) {
+#pragma unroll
+  for (int lane = 16; lane > 0; lane /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lane));
+  return x;
+}
+__device__ inline float WarpSum(float x) {
+#pragma unroll
+  for (int lane = 16; lane > 0; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
+  return x;
+}
+
 // The softmax of the rows of kRowTiles fragments of 16 rows. A lane holds of each fragment rows
 // lane / 4 and that + 8: row 2 * m and 2 * m + 1 here.
 template <int kRowTiles>
@@ -147,7 +162,7 @@ struct RunningSoftmax {
       const float now = fmaxf(max[r], QuadMax(largest));
       // Differences first: the largest weight is exactly 1, and a row that sees one key gives its
       // value.
-      const float origin = now == MinusInfinity() ? 0.0f : now;
+      const float origin = Origin(now);
       rescale[r] = now == max[r] ? 1.0f : Exp2((max[r] - origin) * factor);
       changed |= rescale[r] != 1.0f;
       max[r] = now;

@@ -133,11 +133,6 @@ struct Merge {
     }
     return look;
   }
-  __device__ static float WarpMax(float x) {
-#pragma unroll
-    for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, step));
-    return x;
-  }
 
   // Adds the groups to `sum`: each as a product rounded on its own, or (kChain) rounded together
   // with the sum. Each lane finds the factors of its own state; the loop is kept short, since it is

@@ -44,9 +44,6 @@ __device__ inline void StoreAbsent(const AttentionParams& p, int64_t partial, in
 }
 __device__ inline bool IsAbsent(float sum) { return sum < 0.0f; }
 
-// What is subtracted from logits of which `max` is the largest.
-__device__ inline float Origin(float max) { return max == MinusInfinity() ? 0.0f : max; }
-
 // How a state takes in the one after it. A state that is absent has a largest logit of -infinity,
 // and 0 for its sums.
 struct FoldStep {

@@ -62,17 +62,6 @@ struct PlainRow {
   }
 };
 
-__device__ inline float WarpMax(float x) {
-#pragma unroll
-  for (int lane = 16; lane > 0; lane /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lane));
-  return x;
-}
-__device__ inline float WarpSum(float x) {
-#pragma unroll
-  for (int lane = 16; lane > 0; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
-  return x;
-}
-
 template <int kDims>
 class Plain {
   static constexpr int kWarps = kPlainThreads / 32;
@@ -239,7 +228,7 @@ class Plain {
     const bool visible = seen_[r].Has(first_key + lane_);
     logit = visible ? logit : MinusInfinity();
     const float now = fmaxf(state.max, WarpMax(logit));
-    const float origin = now == MinusInfinity() ? 0.0f : now;
+    const float origin = Origin(now);
     state.Rescale(now == state.max ? 1.0f : Exp2((state.max - origin) * kLog2E));
     state.max = now;
     const float weight = Exp2((logit - origin) * kLog2E);

@@ -23,11 +23,13 @@ struct DecodeWorkload {
 };
 
 struct DecodeSchedule {
-  int warps = 1;
+  int warps = 1;           // of a block
   int64_t long_units = 0;  // of kFoldedGranules splits each, from the first on; then single ones
-  int64_t blocks = 0;
+  int64_t blocks = 0;      // of the grid: units times blocks_of_split
 };
 
+// All numbers of `device` and `work` at least 1. Cannot fail; a launch checks that the grid is one
+// (arguments.cc bounds splits * blocks_of_split by 31 bits).
 DecodeSchedule ScheduleDecode(const DecodeDevice& device, const DecodeWorkload& work);
 
 }  // namespace weft::cuda
