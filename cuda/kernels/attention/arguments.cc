@@ -36,6 +36,12 @@ uint64_t AlignmentBits(const RowTensor& rows) {
   return rows.address | static_cast<uint64_t>(rows.row_stride | rows.head_stride);
 }
 
+// Whether every row lies in whole pieces, at multiples of their size.
+uint32_t InPieces(const RowTensor& rows, int64_t head_size, DType dtype) {
+  const auto row_bytes = static_cast<uint64_t>(head_size * SizeOf(dtype));
+  return (AlignmentBits(rows) | row_bytes) % kPiece == 0 ? 1 : 0;
+}
+
 CacheSide MapSide(const KvCacheView& cache, const KvStrides& strides, uint64_t base_bits) {
   const KvCacheLayout& layout = cache.layout();
   const int64_t element = SizeOf(layout.dtype());
@@ -156,8 +162,8 @@ absl::StatusOr<AttentionWork> MapAttention(const AttentionArgs& args) {
   p.lse = MapRows(args.lse);
   p.query_type = ToElementType(args.query.dtype());
   p.out_type = ToElementType(args.out.dtype());
-  const uint64_t row_bytes = static_cast<uint64_t>(spec.head_size * SizeOf(args.query.dtype()));
-  p.query_in_pieces = (AlignmentBits(p.query) | row_bytes) % kPiece == 0 ? 1 : 0;
+  p.query_in_pieces = InPieces(p.query, spec.head_size, args.query.dtype());
+  p.out_in_pieces = InPieces(p.out, spec.head_size, args.out.dtype());
   p.out_in_words = AlignmentBits(p.out) % sizeof(uint32_t) == 0 ? 1 : 0;
   RETURN_IF_ERROR(MapCache(args.cache, p));
   MapSpec(spec, p);

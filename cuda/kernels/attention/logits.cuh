@@ -70,18 +70,46 @@ struct LogitScale {
   // Products to products that stand for the softcapped logits.
   template <int kCount>
   __device__ void Cap(const AttentionParams& p, float (&products)[kCount]) const {
+    if (p.softcap > kLargeSoftcap) return CapExactly(p, products);
     const float cap = p.softcap * product_of_logit;
-    if (p.softcap > kLargeSoftcap) {
-      const float inverse = scale * p.inverse_softcap;
+    const float power = PowerOf(p);
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) products[i] = cap * Tanh(products[i] * inverse);
-    } else {
-      // tanh(x) = 1 - 2 / (e^2x + 1), good to 2^-22 or so: of a cap up to 64 that is nothing.
-      const float power = factor * p.inverse_softcap * 2.0f;
+    for (int i = 0; i < kCount; ++i)
+      products[i] = fmaf(-2.0f * cap, Reciprocal(Exp2(products[i] * power) + 1.0f), cap);
+  }
+  // For any cap.
+  template <int kCount>
+  __device__ void CapExactly(const AttentionParams& p, float (&products)[kCount]) const {
+    const float cap = p.softcap * product_of_logit;
+    const float inverse = scale * p.inverse_softcap;
 #pragma unroll
-      for (int i = 0; i < kCount; ++i)
-        products[i] = fmaf(-2.0f * cap, Reciprocal(Exp2(products[i] * power) + 1.0f), cap);
-    }
+    for (int i = 0; i < kCount; ++i) products[i] = cap * Tanh(products[i] * inverse);
+  }
+  // For caps up to kLargeSoftcap, and four products of one row: one reciprocal for the four, since
+  // special functions are what a softcap waits for. One that is NaN makes all four NaN, so what the
+  // row does not see must have been masked.
+  __device__ void CapFour(const AttentionParams& p, float (&products)[4]) const {
+    // From 2^30 on tanh is 1; four times 30 is in the range of a float.
+    constexpr float kSaturated = 30.0f;
+    const float cap = p.softcap * product_of_logit;
+    const float power = PowerOf(p);
+    float d[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) d[i] = Exp2(MinOrNan(products[i] * power, kSaturated)) + 1.0f;
+    const float first = d[0] * d[1];
+    const float last = d[2] * d[3];
+    const float all = -2.0f * cap * Reciprocal(first * last);
+    const float of_first = all * last;  // -2 cap / first
+    const float of_last = all * first;
+    products[0] = fmaf(of_first, d[1], cap);
+    products[1] = fmaf(of_first, d[0], cap);
+    products[2] = fmaf(of_last, d[3], cap);
+    products[3] = fmaf(of_last, d[2], cap);
+  }
+  // tanh(x) = 1 - 2 / (e^2x + 1), good to 2^-22 or so: of a cap up to kLargeSoftcap that is
+  // nothing. e^2x is 2 to the power of so many times the product.
+  __device__ float PowerOf(const AttentionParams& p) const {
+    return factor * p.inverse_softcap * 2.0f;
   }
   // `distance` is the key's position less the row's.
   __device__ float Bias(float product, float slope, float distance) const {
@@ -144,38 +172,57 @@ struct RunningSoftmax {
     }
   }
 
-  // Takes in a block of logits and leaves weights in their place. rescale[r] is what the row's
-  // earlier sums are to be multiplied with. factors[r] as in LogitScale. True if any is not 1.
-  template <int kKeyTiles>
-  __device__ bool Update(float (&s)[kRowTiles][kKeyTiles][4], const float (&factors)[kRows],
-                         float (&rescale)[kRows]) {
-    bool changed = false;
+  // Takes in a block of logits and leaves weights in their place. factors[r] as in LogitScale.
+  //
+  // `max` follows the largest logit only when that has grown by kSlack: weights up to 2^kSlack do
+  // no harm, and earlier sums are multiplied seldom. Then rescale(r, by) is called for each row.
+  template <int kKeyTiles, typename Rescale>
+  __device__ void Update(float (&s)[kRowTiles][kKeyTiles][4], const float (&factors)[kRows],
+                         const Rescale& rescale) {
+    float largest[kRows];
+    bool grows = false;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       const int m = r >> 1;
       const int e = (r & 1) * 2;
-      const float factor = factors[r];
-      float largest = fmaxf(s[m][0][e], s[m][0][e + 1]);
+      largest[r] = fmaxf(s[m][0][e], s[m][0][e + 1]);
 #pragma unroll
       for (int n = 1; n < kKeyTiles; ++n)
-        largest = fmaxf(largest, fmaxf(s[m][n][e], s[m][n][e + 1]));
-      const float now = fmaxf(max[r], QuadMax(largest));
-      // Differences first: the largest weight is exactly 1, and a row that sees one key gives its
-      // value.
-      const float origin = Origin(now);
-      rescale[r] = now == max[r] ? 1.0f : Exp2((max[r] - origin) * factor);
-      changed |= rescale[r] != 1.0f;
-      max[r] = now;
+        largest[r] = fmaxf(largest[r], fmaxf(s[m][n][e], s[m][n][e + 1]));
+      grows |= Grows(r, largest[r], factors[r]);
+    }
+    if (__any_sync(~0u, grows)) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        const float of_row = QuadMax(largest[r]);
+        const float now = Grows(r, of_row, factors[r]) ? of_row : max[r];
+        const float by = now == max[r] ? 1.0f : Exp2((max[r] - Origin(now)) * factors[r]);
+        max[r] = now;
+        sum[r] *= by;
+        rescale(r, by);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int m = r >> 1;
+      const int e = (r & 1) * 2;
+      // Differences first: a row that sees one key gives its value, to the last bit.
+      const float origin = Origin(max[r]);
       float total = 0.0f;
 #pragma unroll
       for (int n = 0; n < kKeyTiles; ++n) {
-        s[m][n][e] = Exp2((s[m][n][e] - origin) * factor);
-        s[m][n][e + 1] = Exp2((s[m][n][e + 1] - origin) * factor);
+        s[m][n][e] = Exp2((s[m][n][e] - origin) * factors[r]);
+        s[m][n][e + 1] = Exp2((s[m][n][e + 1] - origin) * factors[r]);
         total += s[m][n][e] + s[m][n][e + 1];
       }
-      sum[r] = fmaf(sum[r], rescale[r], total);
+      sum[r] += total;
     }
-    return changed;
+  }
+
+ private:
+  static constexpr float kSlack = 8.0f;  // in units of log2
+  __device__ bool Grows(int r, float largest, float factor) const {
+    return (largest - max[r]) * factor > kSlack;
   }
 };
 

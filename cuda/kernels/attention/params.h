@@ -83,6 +83,7 @@ struct AttentionParams {
   ElementType out_type;
   ElementType kv_type;
   uint32_t query_in_pieces;  // as CacheSide::in_pieces
+  uint32_t out_in_pieces;    // likewise
   uint32_t out_in_words;     // its rows begin at multiples of 4 bytes
   AttentionSegment segments[kMaxAttentionSegments];
 };

@@ -21,12 +21,13 @@
 
 #include <cstdint>
 
-#include "core/plan_tables.h"
 #include "cuda/kernels/attention/config.h"
 #include "cuda/kernels/attention/logits.cuh"
 #include "cuda/kernels/attention/operand.cuh"
 #include "cuda/kernels/attention/output.cuh"
 #include "cuda/kernels/attention/params.h"
+#include "cuda/kernels/attention/prefill_block.cuh"
+#include "cuda/kernels/attention/prefill_queries.cuh"
 #include "cuda/kernels/attention/ptx.cuh"
 #include "cuda/kernels/attention/tiles.cuh"
 
@@ -34,39 +35,25 @@ namespace weft::cuda {
 
 template <typename T, KvKind kKind, int kDims>
 class Prefill {
-  using Shape = PrefillShape<kDims>;
-  using Op = Operands<T, kKind, kDims>;
-  using TilesOf = Tiles<Op, Shape::kKeys, Shape::kThreads>;
-  static constexpr int kKeys = Shape::kKeys;
+  using Block = PrefillBlock<T, kKind, kDims>;
+  using Shape = typename Block::Shape;
+  using Op = typename Block::Op;
+  using TilesOf = typename Block::TilesOf;
+  using RowName = typename Block::RowName;
+  static constexpr int kKeys = Block::kKeys;
   static constexpr int kKeyTiles = kKeys / 8;
   static constexpr int kRowTiles = Shape::kRowTiles;
-  static constexpr int kQueryPieces = kDims * 2 / kPieceBytes;
+  static constexpr int kQueryPieces = Block::kQueryPieces;
+  static constexpr int kRowsOfWarp = Block::kRowsOfWarp;
 
  public:
-  // What a block knows of itself: in shared memory, since registers are what a prefill is short of.
-  struct Header {
-    PrefillTile tile;
-    int kv_head;
-    int first_row;  // of the tile's rows
-    int num_rows;
-    int first_token;  // of the walk
-    int num_tokens;
-    KeyRange keys;
-    bool have_queries;
-    LogitScale scale;
-  };
-  static_assert(sizeof(Header) <= Shape::kHeaderBytes);
-
   __device__ Prefill(const AttentionParams& params, uint8_t* shared)
-      : p(params), shared_(shared), header_(*reinterpret_cast<Header*>(shared)) {
-    if (threadIdx.x == 0) FillHeader();
-    __syncthreads();
-  }
+      : p(params), block_(params, shared), header_(block_.header()) {}
 
   __device__ void Run() {
     if (header_.num_rows <= 0) return;
     if (header_.tile.first_block < 0) {
-      StoreEmptyRows();
+      block_.StoreEmptyRows();
       return;
     }
     // In a product a weight of 0 does not keep out a value of NaN or infinity that another row of
@@ -76,185 +63,30 @@ class Prefill {
       Walk();
       const int count = header_.num_tokens;
       if (count > 1 && __syncthreads_or(HasNonFinite())) {
-        SetTokens(0, 1);
+        block_.SetTokens(0, 1);
         continue;
       }
       const int first = header_.first_token;
+      if (count == header_.tile.num_rows && OutInPieces()) {
+        StoreByPieces();
+        return;
+      }
       Store(first, first + count);
       if (first + count == header_.tile.num_rows) return;
-      SetTokens(first + count, count);
+      block_.SetTokens(first + count, count);
     }
   }
 
  private:
-  // Row `local` of the block as (token of the tile, query head of the kv head).
-  struct RowName {
-    int token;
-    int head;
-  };
-  __device__ RowName NameRow(int local) const {
-    const auto flat = static_cast<uint32_t>(header_.first_row + local);
-    const uint32_t token = Divide(flat, p.by_group_size);
-    return {static_cast<int>(token), static_cast<int>(flat - token * p.group_size)};
-  }
-  // Of this thread's row r (RunningSoftmax).
-  __device__ int LocalRow(int r) const {
-    return (static_cast<int>(threadIdx.x) / 32 * kRowTiles + (r >> 1)) * 16 + (r & 1) * 8 +
-           static_cast<int>(threadIdx.x & 31) / 4;
-  }
-
-  __device__ uint32_t Queries() const { return SharedAddress(shared_ + Shape::kHeaderBytes); }
-  // The addresses of the keys of tile n.
-  __device__ TokenAddress* Addresses(int n) const {
-    return reinterpret_cast<TokenAddress*>(shared_ + Shape::kHeaderBytes + Shape::QueryBytes() +
-                                           p.prefill_stages * TilesOf::kTileBytes) +
-           (n & 1) * kKeys;
-  }
-  __device__ float* RowScales() const { return reinterpret_cast<float*>(Addresses(0) + 2 * kKeys); }
-
-  __device__ void FillHeader() const {
-    const uint32_t heads_and_chunks = p.num_kv_heads * p.chunks;
-    const uint32_t work = blockIdx.x / heads_and_chunks;
-    const uint32_t rest = blockIdx.x - work * heads_and_chunks;
-    const uint32_t chunk = rest / p.num_kv_heads;
-    const int4* tile = reinterpret_cast<const int4*>(p.tiles) + 2 * int64_t{work};
-    const int4 rows = __ldg(tile);
-    const int4 keys = __ldg(tile + 1);
-    header_.tile = {rows.x, rows.y, rows.z, rows.w, keys.x, keys.y, keys.z, 0};
-    header_.kv_head = static_cast<int>(rest - chunk * p.num_kv_heads);
-    header_.first_row = static_cast<int>(chunk) * Shape::kRows;
-    header_.num_rows =
-        min(rows.y * static_cast<int>(p.group_size) - header_.first_row, Shape::kRows);
-    header_.scale = LogitScale::Of(p, header_.kv_head);
-    header_.have_queries = false;
-    if (header_.num_rows > 0 && rows.w >= 0) PutTokens(0, rows.y);
-  }
-  // What is walked next: the keys that these tokens of the tile see.
-  __device__ void PutTokens(int first, int count) const {
-    const VisibleKeys of_first = Seen(first);
-    const VisibleKeys of_last = Seen(first + count - 1);
-    header_.first_token = first;
-    header_.num_tokens = count;
-    header_.keys = {header_.tile.first_block, of_first.first,
-                    of_last.first + static_cast<int>(of_last.count)};
-  }
-  __device__ void SetTokens(int first, int count) const {
-    __syncthreads();
-    if (threadIdx.x == 0) PutTokens(first, count);
-    __syncthreads();
-  }
-
-  // What token `token` of the tile sees.
-  __device__ VisibleKeys Seen(int token) const {
-    return VisibleKeys::Of(p, header_.tile.first_position + token, header_.tile.num_keys);
-  }
-
-  __device__ void StoreEmptyRows() const {
-    const int warp = threadIdx.x / 32;
-    for (int row = warp; row < header_.num_rows; row += Shape::kWarps) {
-      const RowName name = NameRow(row);
-      StoreEmptyRow(p, header_.tile.first_row + name.token,
-                    header_.kv_head * p.group_size + name.head, threadIdx.x & 31, 32);
-    }
-  }
-
-  // The queries' rows as they are, to shared memory; not waited for.
-  __device__ bool CopyQueries() const {
-    constexpr ElementType kOwn = std::is_same_v<T, __half> ? ElementType::kF16 : ElementType::kBF16;
-    if (kKind != KvKind::kSame || !p.query_in_pieces || p.query_type != kOwn) return false;
-    const int piece = threadIdx.x % kQueryPieces;
-    const bool inside = piece * 8 < static_cast<int>(p.head_size);
-#pragma unroll 4
-    for (int i = 0; i < Shape::kRows * kQueryPieces / Shape::kThreads; ++i) {
-      const int row = (i * Shape::kThreads + static_cast<int>(threadIdx.x)) / kQueryPieces;
-      const bool there = inside && row < header_.num_rows;
-      CopyAsync(Queries() + PieceOffset<kQueryPieces>(row, piece),
-                QueryRow(row) + piece * kPieceBytes, there ? kPieceBytes : 0);
-    }
-    return true;
-  }
-
-  // The address of a row of the block; of one that is not there, that of the last.
-  __device__ uint64_t QueryRow(int row) const {
-    const RowName name = NameRow(min(row, header_.num_rows - 1));
-    return RowAddress(p.query, header_.tile.first_row + name.token,
-                      header_.kv_head * p.group_size + name.head);
-  }
-
-  // The block's queries to shared memory as T, in the order that the cache's kind wants, rows and
-  // dimensions that are not there as 0.
-  __device__ void ConvertQueries() const {
-    constexpr int kAhead = 4;  // rows whose loads are under way together
-    const int piece = threadIdx.x % kQueryPieces;
-    for (int i = 0; i < Shape::kRows * kQueryPieces / Shape::kThreads; i += kAhead) {
-      uint32_t pairs[kAhead][4];
-#pragma unroll
-      for (int j = 0; j < kAhead; ++j) LoadQueryPiece(RowOfPass(i + j), piece * 8, pairs[j]);
-#pragma unroll
-      for (int j = 0; j < kAhead; ++j) {
-        const int row = RowOfPass(i + j);
-        if (kKind != KvKind::kSame && p.query_type == ElementType::kBF16) MakeHalves(row, pairs[j]);
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          const int at = Op::QueryPosition(piece * 8 + 2 * k);
-          const uint32_t to = Queries() + PieceOffset<kQueryPieces>(row, at / 8) + at % 8 * 2;
-          asm volatile("st.shared.b32 [%0], %1;\n" ::"r"(to), "r"(pairs[j][k]) : "memory");
-        }
-      }
-    }
-  }
-  __device__ static int RowOfPass(int pass) {
-    return (pass * Shape::kThreads + static_cast<int>(threadIdx.x)) / kQueryPieces;
-  }
-
-  // Eight dimensions as pairs of bfloat16 if the query is, else of T.
-  __device__ void LoadQueryPiece(int row, uint32_t dim, uint32_t (&pairs)[4]) const {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) pairs[j] = 0;
-    if (row >= header_.num_rows || dim >= p.head_size) return;
-    const uint64_t from = QueryRow(row);
-    const uint32_t bytes = ElementBytes(p.query_type);
-    if (p.query_in_pieces && bytes == 2) {
-      const uint4 whole = __ldg(reinterpret_cast<const uint4*>(from + dim * 2));
-      pairs[0] = whole.x;
-      pairs[1] = whole.y;
-      pairs[2] = whole.z;
-      pairs[3] = whole.w;
-      return;
-    }
-    const bool wide = std::is_same_v<T, __nv_bfloat16> || p.query_type == ElementType::kBF16;
-#pragma unroll
-    for (uint32_t j = 0; j < 4; ++j) {
-      const uint32_t d = dim + 2 * j;
-      const float low = d < p.head_size ? LoadElement(p.query_type, from + d * bytes) : 0.0f;
-      const float high =
-          d + 1 < p.head_size ? LoadElement(p.query_type, from + (d + 1) * bytes) : 0.0f;
-      pairs[j] = wide ? PackPair<__nv_bfloat16>(low, high) : PackPair<__half>(low, high);
-    }
-  }
-
-  // A piece of bfloat16 becomes halves times a power of two; the lanes that hold the row take part.
-  __device__ void MakeHalves(int row, uint32_t (&pairs)[4]) const {
-    float size = 0.0f;
-#pragma unroll
-    for (int k = 0; k < 4; ++k) size = fmaxf(size, PairSize(pairs[k]));
-#pragma unroll
-    for (int lane = kQueryPieces / 2; lane > 0; lane /= 2)
-      size = fmaxf(size, __shfl_xor_sync(~0u, size, lane));
-    const float scale = RowScale(size);
-    const float inverse = 1.0f / scale;
-#pragma unroll
-    for (int k = 0; k < 4; ++k) pairs[k] = HalvesOfPair(pairs[k], inverse);
-    if (threadIdx.x % kQueryPieces == 0) RowScales()[row] = scale;
-  }
-  // What row r of this thread was divided by.
-  __device__ float RowScaleOf(int r) const {
+  // What row `local` was divided by.
+  __device__ float RowScaleOf(int local) const {
     if (kKind == KvKind::kSame || p.query_type != ElementType::kBF16) return 1.0f;
-    return RowScales()[LocalRow(r)];
+    return block_.RowScales()[local];
   }
   // From logits to units of log2: shaped ones have been multiplied with the row's scale.
   __device__ float FactorOf(int r) const {
-    return header_.scale.shaped ? header_.scale.factor : header_.scale.factor * RowScaleOf(r);
+    return header_.scale.shaped ? header_.scale.factor
+                                : header_.scale.factor * RowScaleOf(Block::LocalRow(r));
   }
 
   // Of tile n, half of the threads put a key's address each into shared memory, the others a
@@ -267,7 +99,7 @@ class Prefill {
   }
   __device__ void PutAddress(int n, int32_t block) const {
     if (threadIdx.x >= 2 * kKeys) return;
-    TokenAddress& slot = Addresses(n)[LocalKey()];
+    TokenAddress& slot = block_.Addresses(n)[LocalKey()];
     const int key = n * kKeys + LocalKey();
     if (!kSplitAddresses) {
       slot = FindAddress(p, block, key, header_.kv_head);
@@ -278,11 +110,9 @@ class Prefill {
     }
   }
 
-  __device__ uint32_t KeyTile(int n) const {
-    const uint32_t stage = p.prefill_stages == 2 ? static_cast<uint32_t>(n & 1) : 0;
-    return Queries() + Shape::QueryBytes() + stage * TilesOf::kTileBytes;
+  __device__ void StartCopies(int n) const {
+    TilesOf::StartCopies(p, block_.KeyTile(n), block_.Addresses(n));
   }
-  __device__ void StartCopies(int n) const { TilesOf::StartCopies(p, KeyTile(n), Addresses(n)); }
   // Whether all keys of tile n are copied, in whole pieces: then copies may be started a few at a
   // time, between products.
   __device__ bool IsWhole(int n) const {
@@ -304,12 +134,20 @@ class Prefill {
     }
     const int first = header_.keys.begin / kKeys;
     const int last = (header_.keys.end - 1) / kKeys;
-    PutAddress(first, BlockIdOf(first));
-    const bool copied = header_.have_queries || CopyQueries();
+    const int32_t block = BlockIdOf(first);
+    const int32_t next = BlockIdOf(first + 1);
+    // While these loads are under way.
+    const PrefillQueries<T, kKind, kDims> queries(p, block_);
+    const bool copied = header_.have_queries || queries.Copy();
+    PutAddress(first, block);
+    PutAddress(first + 1, next);
     __syncthreads();
-    StartCopies(first);
-    PutAddress(first + 1, BlockIdOf(first + 1));
-    if (!copied) ConvertQueries();
+    if (IsWhole(first)) {
+      TilesOf::StartWholeCopies(block_.KeyTile(first), block_.Addresses(first));
+    } else {
+      StartCopies(first);
+    }
+    if (!copied) queries.Convert();
     if (threadIdx.x == 0) header_.have_queries = true;
     for (int n = first; n <= last; ++n) {
       AwaitCopies<0>();
@@ -319,6 +157,7 @@ class Prefill {
       if (ahead && !between) StartCopies(n + 1);
       const int32_t block = BlockIdOf(n + 2);
       Step(n, between);
+      if (between) CommitCopies();
       PutAddress(n + 2, block);
       if (p.prefill_stages == 1) {
         __syncthreads();
@@ -331,29 +170,47 @@ class Prefill {
   __device__ void Step(int n, bool copies) {
     float s[kRowTiles][kKeyTiles][4];
     Products(n, copies, s);
-    if (header_.scale.shaped) ShapeLogits(n * kKeys, s);
-    const VisibleKeys first = Seen(0);
-    const bool all_seen = n * kKeys >= Seen(header_.tile.num_rows - 1).first &&
+    const VisibleKeys first = block_.Seen(0);
+    const bool all_seen = n * kKeys >= block_.Seen(header_.tile.num_rows - 1).first &&
                           (n + 1) * kKeys <= first.first + static_cast<int>(first.count);
-    if (!all_seen) Mask(n * kKeys, s);
-    float rescale[2 * kRowTiles];
+    // Before logits are shaped, so that none that a row does not see takes part in that, and after.
+    bool shape = header_.scale.shaped;
+    while (true) {
+      if (!all_seen) Mask(n * kKeys, s);
+      if (!shape) break;
+      ShapeLogits(n * kKeys, s);
+      shape = false;
+    }
     float factors[2 * kRowTiles];
 #pragma unroll
     for (int r = 0; r < 2 * kRowTiles; ++r) factors[r] = FactorOf(r);
-    const bool changed = softmax_.Update(s, factors, rescale);
-    if (__any_sync(~0u, changed)) {
+    softmax_.Update(s, factors, [this](int r, float by) {
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
-#pragma unroll
-        for (int d = 0; d < kDims / 8; ++d) {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) out_[m][d][e] *= rescale[2 * m + (e >> 1)];
-        }
+      for (int d = 0; d < kDims / 8; ++d) {
+        out_[r >> 1][d][(r & 1) * 2] *= by;
+        out_[r >> 1][d][(r & 1) * 2 + 1] *= by;
       }
-    }
-    AddValues(KeyTile(n) + TilesOf::kSideBytes, s);
+    });
+    AddValues(block_.KeyTile(n) + TilesOf::kSideBytes, s);
   }
 
+  // The left operands of the products of load `load`.
+  __device__ static void LoadQueries(uint32_t lane, int load,
+                                     uint32_t (&a)[Op::kSteps][kRowTiles][4]) {
+#pragma unroll
+    for (int step = 0; step < Op::kSteps; ++step) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+        LoadMatrices(
+            NextPieces(lane, load * Op::kSteps + step) + m * 16 * kQueryPieces * kPieceBytes,
+            a[step][m]);
+      }
+    }
+  }
+
+  // Operands are loaded while the products before them are made: keys one group of 16 ahead, the
+  // queries too where that leaves registers. `copies`: those of the next tile are started on the
+  // way; their addresses are loaded ahead as well.
   __device__ void Products(int n, bool copies, float (&s)[kRowTiles][kKeyTiles][4]) const {
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
@@ -363,47 +220,54 @@ class Prefill {
         for (int e = 0; e < 4; ++e) s[m][k][e] = 0.0f;
       }
     }
-    const int lane = threadIdx.x & 31;
-    const uint32_t query =
-        Queries() +
-        PieceOffset<kQueryPieces>(static_cast<int>(threadIdx.x) / 32 * kRowTiles * 16 + (lane & 15),
-                                  lane >> 4);
-    const uint32_t keys = KeyTile(n) + Op::KeyLane();
-    const uint32_t next = KeyTile(n + 1);
-    const TokenAddress* next_rows = Addresses(n + 1);
-    constexpr int kPasses = TilesOf::kPasses;
+    constexpr int kGroups = kKeyTiles / 2;
+    constexpr int kQuerySets = Op::kSteps == 1 ? 2 : 1;
+    const uint32_t queries =
+        block_.Queries() +
+        PieceOffset<kQueryPieces>(Block::FirstRowOfWarp() + Block::Lane() % 16, Block::Lane() / 16);
+    const uint32_t keys = block_.KeyTile(n) + Op::KeyLane();
+    const auto share = TilesOf::ShareOf(block_.KeyTile(n + 1), block_.Addresses(n + 1));
+    uint32_t a[kQuerySets][Op::kSteps][kRowTiles][4];
+    uint32_t b[2][Op::kSteps][2][2];
+    LoadQueries(queries, 0, a[0]);
+    Op::LoadKeys(keys, 0, 0, b[0]);
 #pragma unroll
     for (int load = 0; load < Op::kKeyLoads; ++load) {
-      uint32_t a[Op::kSteps][kRowTiles][4];
+      const int first_pass = load * TilesOf::kPasses / Op::kKeyLoads;
+      const int end_pass = (load + 1) * TilesOf::kPasses / Op::kKeyLoads;
+      TokenAddress from[(TilesOf::kPasses + Op::kKeyLoads - 1) / Op::kKeyLoads];
+      if (copies) {
 #pragma unroll
-      for (int step = 0; step < Op::kSteps; ++step) {
-#pragma unroll
-        for (int m = 0; m < kRowTiles; ++m) {
-          LoadMatrices(
-              NextPieces(query, load * Op::kSteps + step) + m * 16 * kQueryPieces * kPieceBytes,
-              a[step][m]);
-        }
+        for (int i = first_pass; i < end_pass; ++i)
+          from[i - first_pass] = TilesOf::AddressOf(share, i);
       }
+      if (kQuerySets == 1 && load > 0) LoadQueries(queries, load, a[0]);
 #pragma unroll
-      for (int k = 0; k < kKeyTiles / 2; ++k) {
-        uint32_t b[Op::kSteps][2][2];
-        Op::LoadKeys(keys, k * 16, load, b);
+      for (int k = 0; k < kGroups; ++k) {
+        const int group = load * kGroups + k;
+        if (k + 1 < kGroups) {
+          Op::LoadKeys(keys, (k + 1) * 16, load, b[(group + 1) % 2]);
+        } else if (load + 1 < Op::kKeyLoads) {
+          if (kQuerySets > 1) LoadQueries(queries, load + 1, a[(load + 1) % kQuerySets]);
+          Op::LoadKeys(keys, 0, load + 1, b[(group + 1) % 2]);
+        }
 #pragma unroll
         for (int step = 0; step < Op::kSteps; ++step) {
+          const auto& key = b[group % 2][step];
 #pragma unroll
           for (int m = 0; m < kRowTiles; ++m) {
-            MultiplyAdd<T>(s[m][2 * k], a[step][m], b[step][0][0], b[step][0][1]);
-            MultiplyAdd<T>(s[m][2 * k + 1], a[step][m], b[step][1][0], b[step][1][1]);
+            const auto& query = a[load % kQuerySets][step][m];
+            MultiplyAdd<T>(s[m][2 * k], query, key[0][0], key[0][1]);
+            MultiplyAdd<T>(s[m][2 * k + 1], query, key[1][0], key[1][1]);
           }
         }
       }
       if (copies) {
 #pragma unroll
-        for (int i = load * kPasses / Op::kKeyLoads; i < (load + 1) * kPasses / Op::kKeyLoads; ++i)
-          TilesOf::CopyWholeRow(next, next_rows, i);
+        for (int i = first_pass; i < end_pass; ++i)
+          TilesOf::CopyWholeRow(share, i, from[i - first_pass]);
       }
     }
-    if (copies) CommitCopies();
   }
 
   __device__ void AddValues(uint32_t values, const float (&s)[kRowTiles][kKeyTiles][4]) {
@@ -431,7 +295,7 @@ class Prefill {
     if (kKind != KvKind::kSame) {
 #pragma unroll
       for (int r = 0; r < 2 * kRowTiles; ++r) {
-        const float row_scale = RowScaleOf(r);
+        const float row_scale = RowScaleOf(Block::LocalRow(r));
 #pragma unroll
         for (int k = 0; k < kKeyTiles; ++k) {
           s[r >> 1][k][(r & 1) * 2] *= row_scale;
@@ -439,17 +303,32 @@ class Prefill {
         }
       }
     }
-    if (p.softcap != 0.0f) {
+    if (p.softcap > kLargeSoftcap) {
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
-        for (int k = 0; k < kKeyTiles; ++k) header_.scale.Cap(p, s[m][k]);
+        for (int k = 0; k < kKeyTiles; ++k) header_.scale.CapExactly(p, s[m][k]);
+      }
+    } else if (p.softcap != 0.0f) {
+#pragma unroll
+      for (int r = 0; r < 2 * kRowTiles; ++r) {
+#pragma unroll
+        for (int k = 0; k < kKeyTiles; k += 2) {
+          float* even = &s[r >> 1][k][(r & 1) * 2];
+          float* odd = &s[r >> 1][k + 1][(r & 1) * 2];
+          float four[] = {even[0], even[1], odd[0], odd[1]};
+          header_.scale.CapFour(p, four);
+          even[0] = four[0];
+          even[1] = four[1];
+          odd[0] = four[2];
+          odd[1] = four[3];
+        }
       }
     }
     if (p.alibi_slopes == 0) return;
 #pragma unroll
     for (int r = 0; r < 2 * kRowTiles; ++r) {
-      const RowName name = NameRow(LocalRow(r));
+      const RowName name = block_.NameRow(Block::LocalRow(r));
       // Rows that are not there have a head all the same.
       const float slope =
           LoadOptional(p.alibi_slopes, header_.kv_head * p.group_size + name.head, 0.0f);
@@ -469,7 +348,7 @@ class Prefill {
   __device__ void Mask(int first_key, float (&s)[kRowTiles][kKeyTiles][4]) const {
 #pragma unroll
     for (int r = 0; r < 2 * kRowTiles; ++r) {
-      const VisibleKeys seen = Seen(NameRow(LocalRow(r)).token);
+      const VisibleKeys seen = block_.Seen(block_.NameRow(Block::LocalRow(r)).token);
       const int base = first_key + static_cast<int>(threadIdx.x & 3) * 2;
 #pragma unroll
       for (int k = 0; k < kKeyTiles; ++k) {
@@ -483,39 +362,113 @@ class Prefill {
   }
 
   __device__ bool HasNonFinite() const {
-    float zero = 0.0f;
+    float zero[4] = {};  // sums that do not wait for each other
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
       for (int d = 0; d < kDims / 8; ++d) {
 #pragma unroll
-        for (int e = 0; e < 4; ++e) zero = fmaf(out_[m][d][e], 0.0f, zero);
+        for (int e = 0; e < 4; ++e) zero[e] = fmaf(out_[m][d][e], 0.0f, zero[e]);
       }
     }
-    return zero != 0.0f;  // NaN
+    return (zero[0] + zero[1]) + (zero[2] + zero[3]) != 0.0f;  // NaN
+  }
+
+  // What this thread's rows are multiplied with to be stored, as far as they are of tokens
+  // [begin, end) of the tile. Stores their log-sum-exps. Each lane does this for one row.
+  __device__ void FinishRows(int begin, int end, float (&factors)[2 * kRowTiles]) const {
+    float sum = 0.0f;
+    float max = 0.0f;
+#pragma unroll
+    for (int r = 0; r < 2 * kRowTiles; ++r) {
+      const int from = Block::Lane() % 8 * 4;
+      const float sum_of_row = __shfl_sync(~0u, QuadSum(softmax_.sum[r]), from);
+      const float max_of_row = __shfl_sync(~0u, softmax_.max[r], from);
+      const bool own = Block::Lane() % kRowsOfWarp / 8 == r;
+      sum = own ? sum_of_row : sum;
+      max = own ? max_of_row : max;
+    }
+    const int local = Block::RowOfLane();
+    const RowName name = block_.NameRow(local);
+    float factor = 0.0f;
+    if (local < header_.num_rows && name.token >= begin && name.token < end) {
+      const int head = header_.kv_head * p.group_size + name.head;
+      max = header_.scale.Natural(max, header_.scale.shaped ? 1.0f : RowScaleOf(local));
+      factor = Normaliser(p, head, header_.kv_head, max, sum);
+      if (Block::Lane() < kRowsOfWarp)
+        StoreLse(p, header_.tile.first_row + name.token, head, max, sum);
+    }
+#pragma unroll
+    for (int r = 0; r < 2 * kRowTiles; ++r)
+      factors[r] = __shfl_sync(~0u, factor, r * 8 + Block::Lane() / 4);
   }
 
   // The rows of tokens [begin, end) of the tile.
   __device__ void Store(int begin, int end) const {
+    float factors[2 * kRowTiles];
+    FinishRows(begin, end, factors);
 #pragma unroll
     for (int r = 0; r < 2 * kRowTiles; ++r) {
-      const float sum = QuadSum(softmax_.sum[r]);
-      const int local = LocalRow(r);
-      const RowName name = NameRow(local);
+      const int local = Block::LocalRow(r);
+      const RowName name = block_.NameRow(local);
       if (local >= header_.num_rows || name.token < begin || name.token >= end) continue;
-      const int row = header_.tile.first_row + name.token;
-      const int head = header_.kv_head * p.group_size + name.head;
-      const float max =
-          header_.scale.Natural(softmax_.max[r], header_.scale.shaped ? 1.0f : RowScaleOf(r));
-      const float factor = Normaliser(p, head, header_.kv_head, max, sum);
-      if ((threadIdx.x & 3) == 0) StoreLse(p, row, head, max, sum);
-      StoreRow<Op>(p, RowAddress(p.out, row, head), out_[r >> 1], r & 1, factor);
+      StoreRow<Op>(p, block_.OutRow(name), out_[r >> 1], r & 1, factors[r]);
+    }
+  }
+
+  // Whether rows of the output may be stored in pieces.
+  __device__ bool OutInPieces() const {
+    return p.out_in_pieces && (p.out_type == ElementType::kF16 || p.out_type == ElementType::kBF16);
+  }
+  // All rows, by way of the place of the warp's queries, which nobody reads any more: pairs as they
+  // lie in registers would be written to memory by half sectors.
+  __device__ void StoreByPieces() const {
+    float factors[2 * kRowTiles];
+    FinishRows(0, header_.tile.num_rows, factors);
+    if (p.out_type == ElementType::kF16) {
+      StageRows<__half>(factors);
+    } else {
+      StageRows<__nv_bfloat16>(factors);
+    }
+    __syncwarp();
+    const int piece = Block::Lane() % kQueryPieces;
+    const bool inside = piece * 8 < static_cast<int>(p.head_size);
+    const uint64_t of_lane = block_.OutRow(block_.NameRow(Block::RowOfLane()));
+#pragma unroll 4
+    for (int i = 0; i < kRowsOfWarp; i += Block::kRowsAtOnce) {
+      const int of_warp = i + Block::Lane() / kQueryPieces;
+      const int row = Block::FirstRowOfWarp() + of_warp;
+      const uint64_t to = __shfl_sync(~0u, of_lane, of_warp);
+      if (!inside || row >= header_.num_rows) continue;
+      *reinterpret_cast<uint4*>(to + piece * kPieceBytes) = *reinterpret_cast<const uint4*>(
+          block_.QueryBytes() + PieceOffset<kQueryPieces>(row, piece));
+    }
+  }
+  // This thread's rows as `Out` to where its warp's queries were.
+  template <typename Out>
+  __device__ void StageRows(const float (&factors)[2 * kRowTiles]) const {
+    __syncwarp();  // all lanes have read the queries
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int dim = Op::ValueDim(0, i);
+      const uint32_t first =
+          block_.Queries() + PieceOffset<kQueryPieces>(Block::LocalRow(0), dim / 8) + dim % 8 * 2;
+#pragma unroll
+      for (int q = 0; q < kDims / 16; ++q) {
+        const uint32_t to = NextPieces(first, q);
+#pragma unroll
+        for (int r = 0; r < 2 * kRowTiles; ++r) {
+          const float2 pair = Op::ValuePair(out_[r >> 1][2 * q], out_[r >> 1][2 * q + 1], i, r & 1);
+          StoreShared(to + r * 8 * kQueryPieces * kPieceBytes,
+                      PackPair<Out>(pair.x * factors[r], pair.y * factors[r]));
+        }
+      }
     }
   }
 
   const AttentionParams& p;
-  uint8_t* shared_;
-  Header& header_;
+  const Block block_;
+  typename Block::Header& header_;
   RunningSoftmax<kRowTiles> softmax_;
   float out_[kRowTiles][kDims / 8][4];
 };

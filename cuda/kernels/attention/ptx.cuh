@@ -42,6 +42,18 @@ __device__ inline void AwaitCopies() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kLeft) : "memory");
 }
 
+// 16 bytes of shared memory.
+__device__ inline void LoadSharedPair(uint32_t address, uint64_t& first, uint64_t& second) {
+  asm volatile("ld.shared.v2.b64 {%0, %1}, [%2];\n"
+               : "=l"(first), "=l"(second)
+               : "r"(address)
+               : "memory");
+}
+
+__device__ inline void StoreShared(uint32_t address, uint32_t word) {
+  asm volatile("st.shared.b32 [%0], %1;\n" ::"r"(address), "r"(word) : "memory");
+}
+
 // Four 8 x 8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8.
 __device__ inline void LoadMatrices(uint32_t address, uint32_t (&r)[4]) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
@@ -98,6 +110,13 @@ __device__ inline float Reciprocal(float x) {
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
   return y;
+}
+
+// The smaller one; NaN if either is.
+__device__ inline float MinOrNan(float x, float y) {
+  float z;
+  asm("min.NaN.f32 %0, %1, %2;\n" : "=f"(z) : "f"(x), "f"(y));
+  return z;
 }
 
 // `low` in the lower half.
