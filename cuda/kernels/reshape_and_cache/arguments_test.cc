@@ -45,7 +45,12 @@ void RunBlock(const ReshapeAndCacheParams& p, const ReshapeAndCacheShape& shape,
   for (int y = 0; y < shape.threads_y; ++y) {
     for (int x = 0; x < shape.threads_x; ++x) {
       for (uint32_t column = x; column < p.row_units; column += shape.threads_x) {
-        CopyColumn<Unit>(p, destinations.data(), first, count, column, y, shape.threads_y);
+        const ReshapeColumn at = ColumnOf(p, column, sizeof(Unit), sizeof(Unit));
+        const auto store = [](uint64_t to, const Unit& unit) { StoreGlobal(to, unit); };
+        ReshapeUnits<Unit> units;
+        LoadColumn(p, at, first, count, y, shape.threads_y, units,
+                   [](uint64_t from) { return LoadGlobal<Unit>(from); });
+        StoreColumn(destinations.data(), at, count, y, shape.threads_y, units, store, store);
       }
     }
   }

@@ -124,33 +124,46 @@ WEFT_HOST_DEVICE inline ReshapeColumn ColumnOf(const ReshapeAndCacheParams& p, u
           head * p.value_cache.head + OffsetOfUnit(p.value_cache, unit, cache_bytes)};
 }
 
-// Copies unit `column` of the rows of tokens first + t, for t = y, y + step, ... < count, at most
-// kReshapeTokensInFlight of them. All loads come before all stores: nothing tells the compiler that
-// sources and cache are apart, so it could not move them itself.
-template <typename Unit>
-WEFT_HOST_DEVICE inline void CopyColumn(const ReshapeAndCacheParams& p,
-                                        const ReshapeDestination* destinations, int64_t first,
-                                        int count, uint32_t column, int y, int step) {
-  const ReshapeColumn at = ColumnOf(p, column, sizeof(Unit), sizeof(Unit));
-  Unit key[kReshapeTokensInFlight];
-  Unit value[kReshapeTokensInFlight];
+// One unit of the rows of tokens first + t, for t = y, y + step, ... < count, at most
+// kReshapeTokensInFlight of them. All are loaded before any is stored: nothing tells the compiler
+// that sources and cache are apart, so it could not move the loads itself.
+template <typename Raw>
+struct ReshapeUnits {
+  Raw key[kReshapeTokensInFlight];
+  Raw value[kReshapeTokensInFlight];
+};
+
+// Also of tokens that are not written: their rows are there, and slots need not be waited for.
+// `load(address)` gives a Raw.
+template <typename Raw, typename Load>
+WEFT_HOST_DEVICE inline void LoadColumn(const ReshapeAndCacheParams& p, const ReshapeColumn& at,
+                                        int64_t first, int count, int y, int step,
+                                        ReshapeUnits<Raw>& units, const Load& load) {
 #ifdef __CUDA_ARCH__
 #pragma unroll
 #endif
   for (int i = 0; i < kReshapeTokensInFlight; ++i) {
     const int t = y + i * step;
-    if (t >= count || destinations[t].key == 0) continue;
-    key[i] = LoadGlobal<Unit>(at.key_from + (first + t) * p.key.token_stride);
-    value[i] = LoadGlobal<Unit>(at.value_from + (first + t) * p.value.token_stride);
+    if (t >= count) continue;
+    units.key[i] = load(at.key_from + (first + t) * p.key.token_stride);
+    units.value[i] = load(at.value_from + (first + t) * p.value.token_stride);
   }
+}
+
+// `store_key(address, raw)` and `store_value` write one.
+template <typename Raw, typename StoreKey, typename StoreValue>
+WEFT_HOST_DEVICE inline void StoreColumn(const ReshapeDestination* destinations,
+                                         const ReshapeColumn& at, int count, int y, int step,
+                                         const ReshapeUnits<Raw>& units, const StoreKey& store_key,
+                                         const StoreValue& store_value) {
 #ifdef __CUDA_ARCH__
 #pragma unroll
 #endif
   for (int i = 0; i < kReshapeTokensInFlight; ++i) {
     const int t = y + i * step;
     if (t >= count || destinations[t].key == 0) continue;
-    StoreGlobal(destinations[t].key + at.key_to, key[i]);
-    StoreGlobal(destinations[t].value + at.value_to, value[i]);
+    store_key(destinations[t].key + at.key_to, units.key[i]);
+    store_value(destinations[t].value + at.value_to, units.value[i]);
   }
 }
 

@@ -11,12 +11,22 @@ namespace {
 // Copies columns of a block's tokens.
 template <typename Unit>
 struct Copy {
-  static constexpr int kBlocksAtOnce = 5;  // of a multiprocessor; bounds the registers
+  static constexpr int kBlocksAtOnce = 4;  // of a multiprocessor; bounds the registers
+  using Raw = Unit;
 
-  static __device__ __forceinline__ void Column(const ReshapeAndCacheParams& p,
-                                                const ReshapeDestination* destinations,
-                                                int64_t first, int count, uint32_t column) {
-    CopyColumn<Unit>(p, destinations, first, count, column, threadIdx.y, blockDim.y);
+  static __device__ __forceinline__ ReshapeColumn Place(const ReshapeAndCacheParams& p,
+                                                        uint32_t column) {
+    return ColumnOf(p, column, sizeof(Unit), sizeof(Unit));
+  }
+  static __device__ __forceinline__ Raw Load(const ReshapeAndCacheParams&, uint64_t from) {
+    return LoadGlobal<Unit>(from);
+  }
+  static __device__ __forceinline__ void Store(const ReshapeAndCacheParams&,
+                                               const ReshapeDestination* destinations,
+                                               const ReshapeColumn& at, int count,
+                                               const ReshapeUnits<Raw>& units) {
+    const auto store = [](uint64_t to, const Raw& raw) { StoreGlobal(to, raw); };
+    StoreColumn(destinations, at, count, threadIdx.y, blockDim.y, units, store, store);
   }
 };
 
@@ -25,43 +35,35 @@ __device__ __forceinline__ Quotient QuotientOfHead(uint64_t scales, uint32_t hea
                                   : LoadGlobal<float>(scales + uint64_t{head} * sizeof(float)));
 }
 
-// Quantises them. As CopyColumn, all loads come before all stores.
+// Quantises them.
 template <typename Vector>
 struct Quantize {
   static constexpr int kBlocksAtOnce = 4;
+  using Raw = typename Vector::Raw;
 
-  static __device__ __forceinline__ void Store(ElementType type, uint64_t to,
-                                               const typename Vector::Raw& raw,
-                                               const Quotient& quotient) {
-    float values[Vector::kCount];
-    Vector::Widen(raw, values);
-    DivideAll(quotient, values);
-    Vector::StoreFp8(type, to, values);
-  }
-
-  static __device__ __forceinline__ void Column(const ReshapeAndCacheParams& p,
-                                                const ReshapeDestination* destinations,
-                                                int64_t first, int count, uint32_t column) {
+  static __device__ __forceinline__ ReshapeColumn Place(const ReshapeAndCacheParams& p,
+                                                        uint32_t column) {
     constexpr int kCount = Vector::kCount;
-    const ElementType type = Vector::TypeOr(p.source_type);
-    const ReshapeColumn at = ColumnOf(p, column, kCount * ElementBytes(type), kCount);
-    typename Vector::Raw key[kReshapeTokensInFlight], value[kReshapeTokensInFlight];
-#pragma unroll
-    for (int i = 0; i < kReshapeTokensInFlight; ++i) {
-      const int t = threadIdx.y + i * blockDim.y;
-      if (t >= count || destinations[t].key == 0) continue;
-      key[i] = Vector::Load(type, at.key_from + (first + t) * p.key.token_stride);
-      value[i] = Vector::Load(type, at.value_from + (first + t) * p.value.token_stride);
-    }
-    const Quotient by_key = QuotientOfHead(p.k_scales, at.head);
-    const Quotient by_value = QuotientOfHead(p.v_scales, at.head);
-#pragma unroll
-    for (int i = 0; i < kReshapeTokensInFlight; ++i) {
-      const int t = threadIdx.y + i * blockDim.y;
-      if (t >= count || destinations[t].key == 0) continue;
-      Store(p.cache_type, destinations[t].key + at.key_to, key[i], by_key);
-      Store(p.cache_type, destinations[t].value + at.value_to, value[i], by_value);
-    }
+    return ColumnOf(p, column, kCount * ElementBytes(Vector::TypeOr(p.source_type)), kCount);
+  }
+  static __device__ __forceinline__ Raw Load(const ReshapeAndCacheParams& p, uint64_t from) {
+    return Vector::Load(Vector::TypeOr(p.source_type), from);
+  }
+  static __device__ __forceinline__ void Store(const ReshapeAndCacheParams& p,
+                                               const ReshapeDestination* destinations,
+                                               const ReshapeColumn& at, int count,
+                                               const ReshapeUnits<Raw>& units) {
+    const auto store_by = [&p](const Quotient& quotient) {
+      return [&p, quotient](uint64_t to, const Raw& raw) {
+        float values[Vector::kCount];
+        Vector::Widen(raw, values);
+        DivideAll(quotient, values);
+        Vector::StoreFp8(p.cache_type, to, values);
+      };
+    };
+    StoreColumn(destinations, at, count, threadIdx.y, blockDim.y, units,
+                store_by(QuotientOfHead(p.k_scales, at.head)),
+                store_by(QuotientOfHead(p.v_scales, at.head)));
   }
 };
 
@@ -76,14 +78,30 @@ __global__ void __launch_bounds__(kReshapeThreads, Work::kBlocksAtOnce)
   const int64_t left = params.num_tokens - first;
   const int count = left < tokens_per_block ? static_cast<int>(left) : tokens_per_block;
 
+  const auto load = [&](const ReshapeColumn& at, ReshapeUnits<typename Work::Raw>& units) {
+    LoadColumn(params, at, first, count, threadIdx.y, blockDim.y, units,
+               [&](uint64_t from) { return Work::Load(params, from); });
+  };
+  ReshapeUnits<typename Work::Raw> units;
+  ReshapeColumn at;
+  uint32_t column = threadIdx.x;
+  if (column < params.row_units) {
+    at = Work::Place(params, column);
+    load(at, units);
+  }
+  // The slots, while those loads are on their way.
   const int thread = threadIdx.y * blockDim.x + threadIdx.x;
   if (thread < count) {
     const auto slot = LoadGlobal<int64_t>(params.slots + (first + thread) * sizeof(int64_t));
     destinations[thread] = ResolveSlot(params, slot);
   }
   __syncthreads();
-  for (uint32_t column = threadIdx.x; column < params.row_units; column += blockDim.x) {
-    Work::Column(params, destinations, first, count, column);
+  while (column < params.row_units) {
+    Work::Store(params, destinations, at, count, units);
+    column += blockDim.x;
+    if (column >= params.row_units) return;
+    at = Work::Place(params, column);
+    load(at, units);
   }
 }
 

@@ -91,53 +91,84 @@ struct RankShare {
   float lse;
 };
 
-// Loads that are in flight together.
-inline constexpr int kRanksInFlight = 4;
-
-// The log-sum-exps of ranks [first, first + kRanksInFlight); behind the last rank, empty shards.
+// The log-sum-exps of ranks [first, first + kCount), all loads in flight together; behind the last
+// rank, empty shards.
+template <int kCount>
 WEFT_HOST_DEVICE inline void LoadRanks(const RankLses& lses, int32_t first,
-                                       float (&values)[kRanksInFlight]) {
+                                       float (&values)[kCount]) {
 #ifdef __CUDA_ARCH__
 #pragma unroll
 #endif
-  for (int i = 0; i < kRanksInFlight; ++i) {
+  for (int i = 0; i < kCount; ++i) {
     const int32_t rank = first + i < lses.ranks ? first + i : lses.ranks - 1;
     const float value = LseOfRank(lses, rank);
     values[i] = rank == first + i ? value : EmptyLse();
   }
 }
 
+// The largest log-sum-exp, and the weights of all ranks relative to it, added up in their order.
+struct RankTotal {
+  float maximum;
+  float total;
+};
+
+// Of at most kCount ranks, each read once.
+template <int kCount>
+WEFT_HOST_DEVICE inline RankTotal TotalOfFew(const RankLses& lses, float unit) {
+  float values[kCount];
+  LoadRanks(lses, 0, values);
+  RankTotal result = {EmptyLse(), 0.0f};
+  for (float value : values) result.maximum = fmaxf(result.maximum, value);
+  for (float value : values) result.total += WeightOf(value, result.maximum, unit);
+  return result;
+}
+
+WEFT_HOST_DEVICE inline RankTotal TotalOfMany(const RankLses& lses, float unit) {
+  constexpr int kCount = 8;
+  RankTotal result = {EmptyLse(), 0.0f};
+#ifdef __CUDA_ARCH__
+#pragma unroll 1
+#endif
+  for (int32_t first = 0; first < lses.ranks; first += kCount) {
+    float values[kCount];
+    LoadRanks(lses, first, values);
+    for (float value : values) result.maximum = fmaxf(result.maximum, value);
+  }
+  // What is read a second time is near by now.
+#ifdef __CUDA_ARCH__
+#pragma unroll 1
+#endif
+  for (int32_t first = 0; first < lses.ranks; first += kCount) {
+    float values[kCount];
+    LoadRanks(lses, first, values);
+    for (float value : values) result.total += WeightOf(value, result.maximum, unit);
+  }
+  return result;
+}
+
+WEFT_HOST_DEVICE inline RankTotal TotalOfRanks(const RankLses& lses, float unit) {
+  if (lses.ranks <= 2) return TotalOfFew<2>(lses, unit);
+  if (lses.ranks <= 4) return TotalOfFew<4>(lses, unit);
+  if (lses.ranks <= 8) return TotalOfFew<8>(lses, unit);
+  return TotalOfMany(lses, unit);
+}
+
 // `sink` is a natural logarithm, or EmptyLse().
 WEFT_HOST_DEVICE inline RankShare ShareOfRank(const RankLses& lses, int32_t rank, float sink,
                                               bool base2) {
   const float unit = base2 ? 1.0f : kLog2OfE;
-  float maximum = EmptyLse();
-#ifdef __CUDA_ARCH__
-#pragma unroll 1
-#endif
-  for (int32_t first = 0; first < lses.ranks; first += kRanksInFlight) {
-    float values[kRanksInFlight];
-    LoadRanks(lses, first, values);
-    for (float value : values) maximum = fmaxf(maximum, value);
-  }
-  // In the order of the ranks. What is read a second time is near by now.
-  float total = 0.0f;
-#ifdef __CUDA_ARCH__
-#pragma unroll 1
-#endif
-  for (int32_t first = 0; first < lses.ranks; first += kRanksInFlight) {
-    float values[kRanksInFlight];
-    LoadRanks(lses, first, values);
-    for (float value : values) total += WeightOf(value, maximum, unit);
-  }
   const float own = LseOfRank(lses, rank);
+  const RankTotal of = TotalOfRanks(lses, unit);
   if (base2) sink *= kLog2OfE;
-  const float largest = fmaxf(maximum, sink);
-  const float divisor = total * WeightOf(maximum, largest, unit) + WeightOf(sink, largest, unit);
+  const float largest = fmaxf(of.maximum, sink);
+  const float divisor =
+      of.total * WeightOf(of.maximum, largest, unit) + WeightOf(sink, largest, unit);
   RankShare share;
   share.factor = own == EmptyLse() ? 0.0f : WeightOf(own, largest, unit) / divisor;
-  const float logarithm = base2 ? log2f(total) : logf(total);
-  share.lse = maximum == EmptyLse() ? EmptyLse() : total == 1.0f ? maximum : maximum + logarithm;
+  const float logarithm = base2 ? log2f(of.total) : logf(of.total);
+  share.lse = of.maximum == EmptyLse() ? EmptyLse()
+              : of.total == 1.0f       ? of.maximum
+                                       : of.maximum + logarithm;
   return share;
 }
 
