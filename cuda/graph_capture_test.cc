@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,8 +14,6 @@
 #include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "core/attention_layer.h"
-#include "core/attention_metadata.h"
 #include "core/backend.h"
 #include "core/queue.h"
 #include "core/step_buffers.h"
@@ -24,6 +21,7 @@
 #include "cuda/interop.h"
 #include "cuda/runtime/cuda_backend.h"
 #include "cuda/test_device.h"
+#include "cuda/test_forward.h"
 #include "cuda_runtime_api.h"
 #include "gtest/gtest.h"
 #include "testing/device_io.h"
@@ -31,11 +29,8 @@
 namespace weft::cuda {
 namespace {
 
-using weft::testing::AllocatePoisoned;
-using weft::testing::AsBytes;
 using weft::testing::Download;
 using weft::testing::Finish;
-using weft::testing::Upload;
 
 constexpr int64_t kBytes = 1 << 20;
 
@@ -154,89 +149,21 @@ TEST_F(CaptureTest, OtherQueuesWorkBesideACapture) {
 
 // ---- Forward -----------------------------------------------------------------------------------
 
-constexpr int64_t kHeads = 8, kKvHeads = 2, kSize = 128, kBlock = 16;
-constexpr int64_t kBlocks = 200, kMaxRows = 64;
-
-struct Part {
-  RequestKind kind;
-  int64_t new_tokens, computed;
-};
-
 class ForwardCaptureTest : public CaptureTest {
  protected:
   void SetUp() override {
     CaptureTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    AttentionSpec spec;
-    spec.num_heads = kHeads;
-    spec.num_kv_heads = kKvHeads;
-    spec.head_size = kSize;
-    layout_ = *KvCacheLayout::Nhd(DType::kF16, kBlock, kKvHeads, kSize);
-    auto layer = AttentionLayer::Create(backend_, spec, layout_);
-    ASSERT_TRUE(layer.ok()) << layer.status();
-    layer_ = std::make_unique<AttentionLayer>(*layer);
-    query_ = Numbers(kMaxRows * kHeads * kSize, 1);
-    key_ = Numbers(kMaxRows * kKvHeads * kSize, 2);
-    value_ = Numbers(kMaxRows * kKvHeads * kSize, 3);
-    cache_ = Numbers(2 * kBlocks * kBlock * kKvHeads * kSize, 4);
-    out_ = *AllocatePoisoned(*backend_, *queue_, kMaxRows * kHeads * kSize * 2);
-    ASSERT_TRUE(Finish(*queue_).ok());
-    io_.query = View(*query_, kHeads);
-    io_.key = View(*key_, kKvHeads);
-    io_.value = View(*value_, kKvHeads);
-    io_.out = View(*out_, kHeads);
-    io_.cache =
-        *KvCacheView::OneAllocation(layout_, cache_->address(), kBlocks, backend_->device());
-    limits_ = *StepLimits::For(spec, layout_, 1, kMaxRows, 8, kBlocks * kBlock, 8);
+    auto forward = TestForward::Create(backend_);
+    ASSERT_TRUE(forward.ok()) << forward.status();
+    forward_ = *std::move(forward);
   }
 
-  std::unique_ptr<Buffer> Numbers(int64_t count, uint32_t seed) {
-    std::vector<uint16_t> values(static_cast<size_t>(count));
-    for (uint16_t& value : values) {
-      seed = seed * 1664525 + 1013904223;
-      value = F32ToF16(static_cast<float>(seed >> 8) / 8388608.0f - 1.0f);
-    }
-    return *Upload(*backend_, *queue_, AsBytes(values));
-  }
-
-  TensorView View(const Buffer& buffer, int64_t heads) const {
-    return *TensorView::Contiguous(buffer.address(), DType::kF16, {kMaxRows, heads, kSize},
-                                   backend_->device());
-  }
-
-  std::shared_ptr<const Plan> PlanOf(const std::vector<Part>& parts) const {
-    std::vector<int32_t> ids(kBlocks);
-    for (int64_t i = 0; i < kBlocks; ++i) ids[i] = static_cast<int32_t>(i * 37 % kBlocks);
-    RequestBatch batch;
-    size_t next = 0;
-    for (const Part& part : parts) {
-      const auto blocks =
-          static_cast<size_t>((part.new_tokens + part.computed + kBlock - 1) / kBlock);
-      batch.requests.push_back({part.kind, part.new_tokens, part.computed,
-                                absl::MakeConstSpan(ids).subspan(next, blocks)});
-      next += blocks;
-    }
-    const auto metadata = AttentionMetadataBuilder(layout_, kBlocks).Build(batch);
-    EXPECT_TRUE(metadata.ok()) << metadata.status();
-    return *layer_->MakePlan(*metadata);
-  }
-
-  absl::Status Poison() {
-    absl::Status status = queue_->Fill(out_->address(), out_->size_bytes(), weft::testing::kPoison);
-    return status.ok() ? Finish(*queue_) : status;
-  }
-
-  std::vector<uint8_t> Output() { return *Download(*queue_, out_->address(), out_->size_bytes()); }
-
-  KvCacheLayout layout_;
-  std::unique_ptr<AttentionLayer> layer_;
-  std::unique_ptr<Buffer> query_, key_, value_, cache_, out_;
-  AttentionIo io_;
-  StepLimits limits_;
+  std::unique_ptr<TestForward> forward_;
 };
 
 TEST_F(ForwardCaptureTest, ReplayedWithOtherPlansGivesTheBitsOfAnEagerRun) {
-  const std::vector<std::vector<Part>> steps = {
+  const std::vector<std::vector<TestForward::Part>> steps = {
       {{RequestKind::kDecode, 1, 600}, {RequestKind::kPrefill, 20, 0}},
       {{RequestKind::kDecode, 1, 1500},
        {RequestKind::kDecode, 1, 31},
@@ -247,41 +174,39 @@ TEST_F(ForwardCaptureTest, ReplayedWithOtherPlansGivesTheBitsOfAnEagerRun) {
        {RequestKind::kDecode, 1, 700}},
       {},
   };
-  auto eager = *StepBuffers::Create(backend_, limits_);
-  limits_.pad = true;
-  auto step = *StepBuffers::Create(backend_, limits_);
-  ASSERT_TRUE(step->Update(*queue_, PlanOf(steps[0])).ok());
+  StepLimits limits = forward_->limits();
+  limits.pad = true;
+  auto step = *StepBuffers::Create(backend_, limits);
+  ASSERT_TRUE(step->Update(*queue_, *forward_->PlanOf(steps[0])).ok());
   ASSERT_TRUE(Finish(*queue_).ok());
   const auto graph = CapturedGraph::Capture(stream_, [&]() -> absl::Status {
-    const absl::Status recorded = layer_->Forward(*captured_, *step, io_);
+    const absl::Status recorded = forward_->layer().Forward(*captured_, *step, forward_->io);
     return recorded.ok() ? captured_->Submit() : recorded;
   });
   ASSERT_TRUE(graph.ok()) << graph.status();
-  EXPECT_GE(*graph->CountKernels(), 2);
-  for (const std::vector<Part>& parts : steps) {
-    const std::shared_ptr<const Plan> plan = PlanOf(parts);
-    ASSERT_TRUE(Poison().ok());
-    ASSERT_TRUE(eager->Update(*queue_, plan).ok());
-    const absl::Status forward = layer_->Forward(*queue_, *eager, io_);
-    ASSERT_TRUE(forward.ok()) << forward;
-    ASSERT_TRUE(Finish(*queue_).ok());
-    const std::vector<uint8_t> expected = Output();
-    ASSERT_TRUE(Poison().ok());
-    ASSERT_TRUE(step->Update(*queue_, plan).ok());
+  EXPECT_GE(graph->KernelGrids()->size(), 2u);
+  for (const std::vector<TestForward::Part>& parts : steps) {
+    const auto plan = forward_->PlanOf(parts);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    const auto expected = forward_->Run(*plan);
+    ASSERT_TRUE(expected.ok()) << expected.status();
+    ASSERT_TRUE(forward_->Poison().ok());
+    ASSERT_TRUE(step->Update(*queue_, *plan).ok());
     ASSERT_TRUE(Finish(*queue_).ok());
     const absl::Status launched = Launch(*graph);
     ASSERT_TRUE(launched.ok()) << launched;
-    EXPECT_TRUE(Output() == expected) << plan->Explain();
+    EXPECT_TRUE(*forward_->Output() == *expected) << (*plan)->Explain();
   }
 }
 
 TEST_F(ForwardCaptureTest, AWarmForwardAllocatesNothing) {
-  auto step = *StepBuffers::Create(backend_, limits_);
-  const auto plan = PlanOf({{RequestKind::kDecode, 1, 600}, {RequestKind::kPrefill, 20, 0}});
+  auto step = *StepBuffers::Create(backend_, forward_->limits());
+  const auto plan =
+      *forward_->PlanOf({{RequestKind::kDecode, 1, 600}, {RequestKind::kPrefill, 20, 0}});
   const auto round = [&]() -> absl::Status {
     absl::Status status = step->Update(*queue_, plan);
     for (int layer = 0; layer < 8 && status.ok(); ++layer) {
-      status = layer_->Forward(*queue_, *step, io_);
+      status = forward_->layer().Forward(*queue_, *step, forward_->io);
     }
     return status.ok() ? Finish(*queue_) : status;
   };

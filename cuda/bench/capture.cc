@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/bench/capture.h"
 
-#include <vector>
-
 #include "core/status_macros.h"
 #include "cuda/runtime/status.h"
 
@@ -26,19 +24,23 @@ CapturedGraph::~CapturedGraph() {
   if (graph_ != nullptr) cudaGraphDestroy(graph_);
 }
 
-absl::StatusOr<int64_t> CapturedGraph::CountKernels() const {
+absl::StatusOr<std::vector<int64_t>> CapturedGraph::KernelGrids() const {
   size_t count = 0;
   RETURN_IF_ERROR(ToStatus(cudaGraphGetNodes(graph_, nullptr, &count), "counting a graph's nodes"));
   std::vector<cudaGraphNode_t> nodes(count);
   RETURN_IF_ERROR(
       ToStatus(cudaGraphGetNodes(graph_, nodes.data(), &count), "listing a graph's nodes"));
-  int64_t kernels = 0;
+  std::vector<int64_t> grids;
   for (cudaGraphNode_t node : nodes) {
     cudaGraphNodeType type = cudaGraphNodeTypeEmpty;
     RETURN_IF_ERROR(ToStatus(cudaGraphNodeGetType(node, &type), "looking at a graph's node"));
-    kernels += type == cudaGraphNodeTypeKernel;
+    if (type != cudaGraphNodeTypeKernel) continue;
+    cudaKernelNodeParams kernel = {};
+    RETURN_IF_ERROR(
+        ToStatus(cudaGraphKernelNodeGetParams(node, &kernel), "looking at a graph's kernel"));
+    grids.push_back(int64_t{kernel.gridDim.x} * kernel.gridDim.y * kernel.gridDim.z);
   }
-  return kernels;
+  return grids;
 }
 
 absl::StatusOr<cudaGraphExec_t> CapturedGraph::Instantiate() const {

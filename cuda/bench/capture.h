@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -30,8 +31,9 @@ class CapturedGraph {
   ~CapturedGraph();
 
   cudaGraph_t get() const { return graph_; }
-  // Kernel nodes; copies and fills are others.
-  absl::StatusOr<int64_t> CountKernels() const;
+  // How many blocks of threads each kernel has, in no order that means anything. Copies and fills
+  // are no kernels.
+  absl::StatusOr<std::vector<int64_t>> KernelGrids() const;
   // The caller destroys it.
   absl::StatusOr<cudaGraphExec_t> Instantiate() const;
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@
 #include "absl/time/time.h"
 #include "core/status_macros.h"
 #include "cuda/bench/capture.h"
+#include "cuda/bench/ceiling_kernels.h"
 #include "cuda/bench/cublas.h"
 #include "cuda/bench/paged_read.h"
 #include "cuda/interop.h"
@@ -133,17 +135,33 @@ class GraphTools final : public bench::DeviceTools {
     return ToStatus(LaunchPagedRead(params, multiprocessors_, stream_), "paged read");
   }
 
+  absl::Status StreamCopy(Queue&, uint64_t to, uint64_t from, int64_t bytes) override {
+    return ToStatus(LaunchStreamCopy(to, from, bytes, stream_), "copying");
+  }
+
   absl::Status Matmul(const TensorView& a, const TensorView& b, const TensorView& c) override {
     if (!cublas_.has_value()) cublas_ = Cublas::Open(stream_);
     RETURN_IF_ERROR(cublas_->status());
     return (**cublas_)->Multiply(a.address(), b.address(), c.address(), a.extent(0));
   }
 
+  absl::StatusOr<double> LaunchSeconds(int64_t launches) override {
+    ScopedDevice current(backend_->device().ordinal);
+    RETURN_IF_ERROR(current.status());
+    const int64_t start = absl::GetCurrentTimeNanos();
+    for (int64_t i = 0; i < launches; ++i)
+      RETURN_IF_ERROR(ToStatus(LaunchNothing(stream_), "launching"));
+    const auto elapsed = static_cast<double>(absl::GetCurrentTimeNanos() - start) * 1e-9;
+    RETURN_IF_ERROR(ToStatus(cudaStreamSynchronize(stream_), "launching"));
+    return elapsed / static_cast<double>(launches);
+  }
+
   absl::StatusOr<int64_t> CountKernels(RecordCall record) override {
     ScopedDevice current(backend_->device().ordinal);
     RETURN_IF_ERROR(current.status());
     ASSIGN_OR_RETURN(const CapturedGraph graph, Capture(1, record));
-    return graph.CountKernels();
+    ASSIGN_OR_RETURN(const std::vector<int64_t> grids, graph.KernelGrids());
+    return static_cast<int64_t>(grids.size());
   }
 
  private:

@@ -34,10 +34,10 @@ absl::StatusOr<TwoBuffers> CopyBuffers(Session& session) {
   return buffers;
 }
 
-DeviceTools::RecordCall Copying(const TwoBuffers& buffers) {
-  return [&buffers](Queue& queue, int64_t) {
-    return queue.Copy(buffers.destination->address(), buffers.source->address(),
-                      buffers.source->size_bytes());
+DeviceTools::RecordCall Copying(DeviceTools& tools, const TwoBuffers& buffers) {
+  return [&tools, &buffers](Queue& queue, int64_t) {
+    return tools.StreamCopy(queue, buffers.destination->address(), buffers.source->address(),
+                            buffers.source->size_bytes());
   };
 }
 
@@ -62,8 +62,8 @@ Row RowOf(std::string name, const absl::StatusOr<Timing>& timing, double bytes, 
 Row CopyRow(Session& session) {
   const absl::StatusOr<TwoBuffers> buffers = CopyBuffers(session);
   if (!buffers.ok()) return RowOf("ceiling/copy", buffers.status(), 0, 0);
-  const absl::StatusOr<Timing> timing =
-      MeasureWarm(session.tools(), 1, Copying(*buffers), 0.05, session.preset().case_seconds);
+  const absl::StatusOr<Timing> timing = MeasureWarm(
+      session.tools(), 1, Copying(session.tools(), *buffers), 0.05, session.preset().case_seconds);
   return RowOf("ceiling/copy", timing, 2.0 * static_cast<double>(buffers->source->size_bytes()), 0);
 }
 
@@ -103,7 +103,7 @@ absl::Status MatmulRows(Session& session, std::vector<Row>& rows) {
 
 absl::Status WarmUp(Session& session) {
   ASSIGN_OR_RETURN(const TwoBuffers buffers, CopyBuffers(session));
-  ASSIGN_OR_RETURN(const auto replay, session.tools().Record(1, Copying(buffers)));
+  ASSIGN_OR_RETURN(const auto replay, session.tools().Record(1, Copying(session.tools(), buffers)));
   const absl::Time end = absl::Now() + absl::Seconds(session.preset().warm_up_seconds);
   while (absl::Now() < end) RETURN_IF_ERROR(replay->Run().status());
   return absl::OkStatus();

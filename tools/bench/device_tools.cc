@@ -70,12 +70,20 @@ absl::Status DeviceTools::PagedRead(const KvCacheView&, const TensorView&) {
   return absl::UnimplementedError("no kernel that only reads pages on this backend");
 }
 
+absl::Status DeviceTools::StreamCopy(Queue& queue, uint64_t to, uint64_t from, int64_t bytes) {
+  return queue.Copy(to, from, bytes);
+}
+
 absl::Status DeviceTools::Matmul(const TensorView&, const TensorView&, const TensorView&) {
   return absl::UnimplementedError("no matmul on this backend");
 }
 
 absl::StatusOr<int64_t> DeviceTools::CountKernels(RecordCall) {
   return absl::UnimplementedError("kernels are not counted on this backend");
+}
+
+absl::StatusOr<double> DeviceTools::LaunchSeconds(int64_t) {
+  return absl::UnimplementedError("launches are not timed on this backend");
 }
 
 bool RegisterDeviceTools(BackendKind kind, DeviceToolsFactory factory) {

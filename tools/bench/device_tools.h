@@ -56,12 +56,20 @@ class DeviceTools {
   // kernel here.
   virtual absl::Status PagedRead(const KvCacheView& cache, const TensorView& blocks);
 
+  // Of use inside a RecordCall only. Copies `bytes`, a multiple of 16, as fast as the device can:
+  // Queue::Copy, where nothing is known to be faster.
+  virtual absl::Status StreamCopy(Queue& queue, uint64_t to, uint64_t from, int64_t bytes);
+
   // Of use inside a RecordCall only. c = a * b, bf16 [n, n] each, row-major, sums in f32, by the
   // vendor's library. UNIMPLEMENTED or UNAVAILABLE: there is none.
   virtual absl::Status Matmul(const TensorView& a, const TensorView& b, const TensorView& c);
 
   // Kernels that `record` starts. UNIMPLEMENTED: they cannot be counted here.
   virtual absl::StatusOr<int64_t> CountKernels(RecordCall record);
+
+  // Seconds of the host to start one kernel that does nothing, the mean of `launches` in a row: the
+  // driver's part of every kernel. Waits for them. UNIMPLEMENTED: there is no such thing here.
+  virtual absl::StatusOr<double> LaunchSeconds(int64_t launches);
 };
 
 using DeviceToolsFactory =

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -17,6 +18,14 @@ namespace {
 
 constexpr int64_t kLayers = 32;
 constexpr int64_t kMinRounds = 3;
+
+void SetTimes(std::vector<double> times, Row& row) {
+  std::sort(times.begin(), times.end());
+  row.seconds = times[times.size() / 2];
+  row.fastest = times.front();
+  row.slowest = times.back();
+  row.replays = static_cast<int64_t>(times.size());
+}
 
 // Seconds of one Forward, the median of rounds of kLayers; the wait behind each does not count.
 absl::StatusOr<Row> Measure(Session& session, AttentionWorkload& workload, int64_t submits) {
@@ -39,13 +48,30 @@ absl::StatusOr<Row> Measure(Session& session, AttentionWorkload& workload, int64
     times.push_back(elapsed / kLayers);
     sum += elapsed;
   }
-  std::sort(times.begin(), times.end());
   Row row;
-  row.seconds = times[times.size() / 2];
-  row.fastest = times.front();
-  row.slowest = times.back();
+  SetTimes(times, row);
   row.calls = kLayers;
-  row.replays = static_cast<int64_t>(times.size());
+  return row;
+}
+
+// The driver's part: the host's seconds for a kernel that does nothing, `launches` in a row.
+Row MeasureLaunch(Session& session, int64_t launches) {
+  Row row;
+  row.note = "host, a kernel that does nothing";
+  std::vector<double> times;
+  double sum = 0.0;
+  while (static_cast<int64_t>(times.size()) < kMinRounds || sum < session.preset().case_seconds) {
+    const absl::StatusOr<double> seconds = session.tools().LaunchSeconds(launches);
+    if (!seconds.ok()) {
+      row.verdict = Verdict::kNotMeasured;
+      row.note = std::string(seconds.status().message());
+      return row;
+    }
+    sum += *seconds * static_cast<double>(launches);
+    times.push_back(*seconds);
+  }
+  SetTimes(times, row);
+  row.calls = launches;
   return row;
 }
 
@@ -76,7 +102,11 @@ absl::StatusOr<std::vector<Row>> MeasureHostCost(Session& session, const Case& c
     kernel.verdict = Verdict::kNotMeasured;
     kernel.note = std::string(kernels.status().message());
   }
+  Row launch = MeasureLaunch(session, kLayers * std::max<int64_t>(1, kernels.value_or(1)));
+  launch.name = absl::StrCat(c.full_name(), ".launch");
+  kernel.floor_seconds = launch.seconds;
   rows.push_back(kernel);
+  rows.push_back(launch);
   return rows;
 }
 
