@@ -87,6 +87,7 @@ TEST(MapAttentionTest, FillsWhatKernelsRead) {
   EXPECT_EQ(p.key.run, 64u);
   EXPECT_EQ(p.key.in_pieces, 1u);
   EXPECT_EQ(p.query_in_pieces, 1u);
+  EXPECT_EQ(p.out_in_pieces, 1u);
   EXPECT_EQ(p.num_segments, 2u);
   EXPECT_EQ(p.blocks_per_segment, 10u);
   EXPECT_EQ(p.segments[1].value, 0x208000u);
@@ -115,6 +116,7 @@ TEST(MapAttentionTest, RowsThatDoNotLieInPiecesAreSaidSo) {
   auto work = MapAttention(Call(spec, odd).args);
   EXPECT_EQ(work->params.key.in_pieces, 0u);
   EXPECT_EQ(work->params.query_in_pieces, 0u);
+  EXPECT_EQ(work->params.out_in_pieces, 0u);
   // Values whose dimensions are a block apart.
   const KvCacheLayout split = *KvCacheLayout::SplitX(DType::kF16, 16, 2, 64, 8);
   work = MapAttention(Call(Spec(), split).args);
@@ -123,6 +125,15 @@ TEST(MapAttentionTest, RowsThatDoNotLieInPiecesAreSaidSo) {
   EXPECT_EQ(work->params.key.run_stride, 16 * 8 * 2);
   EXPECT_EQ(work->params.value.in_pieces, 0u);
   EXPECT_EQ(work->params.value.run, 1u);
+}
+
+TEST(MapAttentionTest, AnOutputInWordsNeedNotLieInPieces) {
+  Call call(Spec(), *KvCacheLayout::Nhd(DType::kF16, 16, 2, 64));
+  const TensorView& out = call.args.out;
+  call.args.out = View(out.address() + 4, DType::kF16, {out.extent(0), 8, 64});
+  const auto work = MapAttention(call.args);
+  EXPECT_EQ(work->params.out_in_pieces, 0u);
+  EXPECT_EQ(work->params.out_in_words, 1u);
 }
 
 TEST(MapAttentionTest, TheStrideOfAnAxisOfOneSaysNothing) {

@@ -8,8 +8,8 @@
 //
 // Block: PrefillShape.
 //
-// Shared memory: the queries, a ring of `prefill_stages` tiles of keys and values, and the
-// addresses of the next tile's rows.
+// Shared memory: the queries (their place takes the output in the end), a ring of `prefill_stages`
+// tiles of keys and values, and the addresses of the next tile's rows.
 //
 // Bytes: the keys and values that the tile sees once (from L2 for all but the first of the tiles
 // that run together), the queries and outputs once.
@@ -166,7 +166,7 @@ class Prefill {
     }
   }
 
-  // `copies`: those of the next tile are started on the way.
+  // `copies`: those of the next tile are started on the way; the caller makes them a group.
   __device__ void Step(int n, bool copies) {
     float s[kRowTiles][kKeyTiles][4];
     Products(n, copies, s);

@@ -21,7 +21,6 @@ namespace weft::cuda {
 template <typename T, KvKind kKind, int kDims>
 class PrefillBlock {
  public:
-  using Element = T;
   using Shape = PrefillShape<kDims>;
   using Op = Operands<T, kKind, kDims>;
   using TilesOf = Tiles<Op, Shape::kKeys, Shape::kThreads>;
@@ -82,7 +81,7 @@ class PrefillBlock {
   }
   __device__ float* RowScales() const { return reinterpret_cast<float*>(Addresses(0) + 2 * kKeys); }
 
-  // What is walked next. All threads call it.
+  // Changes what is walked next. All threads call it.
   __device__ void SetTokens(int first, int count) const {
     __syncthreads();
     if (threadIdx.x == 0) PutTokens(first, count);
