@@ -5,13 +5,16 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "core/backend.h"
 #include "core/status_macros.h"
 #include "core/tensor_view.h"
+#include "testing/device_io.h"
 #include "tools/bench/measure.h"
 
 namespace weft::bench {
@@ -59,11 +62,34 @@ Row RowOf(std::string name, const absl::StatusOr<Timing>& timing, double bytes, 
   return row;
 }
 
+// That the copy's first and last bytes are those of its source.
+absl::Status CheckCopied(Session& session, const TwoBuffers& buffers) {
+  const int64_t bytes = buffers.source->size_bytes();
+  const int64_t checked = std::min<int64_t>(bytes, int64_t{1} << 16);
+  for (const int64_t from : {int64_t{0}, bytes - checked}) {
+    ASSIGN_OR_RETURN(const std::vector<uint8_t> source,
+                     testing::Download(session.queue(), buffers.source->address() + from, checked));
+    ASSIGN_OR_RETURN(
+        const std::vector<uint8_t> copy,
+        testing::Download(session.queue(), buffers.destination->address() + from, checked));
+    const auto [at, other] = std::mismatch(source.begin(), source.end(), copy.begin());
+    if (at == source.end()) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("byte ", from + (at - source.begin()), " of ", bytes, " was not copied"));
+  }
+  return absl::OkStatus();
+}
+
 Row CopyRow(Session& session) {
   const absl::StatusOr<TwoBuffers> buffers = CopyBuffers(session);
   if (!buffers.ok()) return RowOf("ceiling/copy", buffers.status(), 0, 0);
   const absl::StatusOr<Timing> timing = MeasureWarm(
       session.tools(), 1, Copying(session.tools(), *buffers), 0.05, session.preset().case_seconds);
+  if (const absl::Status status = CheckCopied(session, *buffers); timing.ok() && !status.ok()) {
+    Row row = RowOf("ceiling/copy", status, 0, 0);
+    row.verdict = Verdict::kFailed;
+    return row;
+  }
   return RowOf("ceiling/copy", timing, 2.0 * static_cast<double>(buffers->source->size_bytes()), 0);
 }
 
