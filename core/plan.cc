@@ -10,6 +10,7 @@
 #include "core/checked_math.h"
 #include "core/fingerprint.h"
 #include "core/status_macros.h"
+#include "core/tile_order.h"
 
 namespace weft {
 namespace {
@@ -296,13 +297,7 @@ absl::StatusOr<Plan> Plan::Build(const AttentionSpec& spec, const PlanConfig& co
       RETURN_IF_ERROR(builder.AddDecodes(segment));
     }
   }
-  std::stable_sort(plan.tiles_.begin(), plan.tiles_.end(),
-                   [](const PrefillTile& a, const PrefillTile& b) {
-                     const auto keys = [](const PrefillTile& tile) {
-                       return tile.first_position + tile.num_rows - tile.first_key;
-                     };
-                     return keys(a) > keys(b);
-                   });
+  OrderTiles(config.tiles_at_once, plan.tiles_);
   for (const auto& [begin, end] : PaddingRuns(segments, plan.num_rows_)) {
     plan.num_padding_rows_ += end - begin;
     builder.AddEmpty(begin, end - begin, -1);

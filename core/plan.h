@@ -47,7 +47,8 @@ struct PlanOptions {
 
 // What a backend's kernels want of a plan.
 struct PlanConfig {
-  int64_t tile_tokens = 16;  // query tokens of a prefill tile
+  int64_t tile_tokens = 16;   // query tokens of a prefill tile
+  int64_t tiles_at_once = 0;  // that the device works at; 0: not known (tile_order.h)
 };
 
 class Plan {

@@ -2,6 +2,7 @@
 #include "cuda/runtime/prepared_attention.h"
 
 #include "absl/strings/str_cat.h"
+#include "core/checked_math.h"
 #include "cuda/kernels/attention/arguments.h"
 
 namespace weft::cuda {
@@ -10,6 +11,11 @@ namespace {
 PlanConfig ConfigFor(const AttentionSpec& spec, const AttentionKernels& kernels) {
   PlanConfig config;
   config.tile_tokens = TileTokens(spec.group_size(), kernels.prefill.rows);
+  const int64_t blocks_of_tile =
+      spec.num_kv_heads * CeilDiv(config.tile_tokens * spec.group_size(), kernels.prefill.rows);
+  const int64_t blocks_at_once =
+      int64_t{kernels.decode_device.multiprocessors} * kernels.prefill_blocks_at_once;
+  config.tiles_at_once = CeilDiv(blocks_at_once, blocks_of_tile);
   return config;
 }
 
@@ -23,8 +29,9 @@ std::string Describe(const AttentionKernel& kernel) {
 std::string DescribeDecode(const AttentionKernels& kernels) {
   if (kernels.plain) return Describe(kernels.decode);
   return absl::StrCat(kernels.decode_device.min_warps, " to ", kernels.decode_device.max_warps,
-                      " warps, each with ", kernels.warp_bytes, " bytes of shared memory (",
-                      kernels.decode.stages, " stages), for ", kernels.decode.rows, " heads");
+                      " warps, each with ", kernels.decode.stages * kernels.decode.stage_bytes,
+                      " bytes of shared memory (", kernels.decode.stages, " stages), for ",
+                      kernels.decode.rows, " heads");
 }
 
 }  // namespace

@@ -88,12 +88,17 @@ bool FindKernels(ElementType type, ElementType kv_type, int bucket, AttentionKer
 }
 
 // Takes as many stages as a block's shared memory of `most` bytes has room for.
-cudaError_t LoadPrefill(AttentionKernel& kernel, int most) {
+cudaError_t LoadPrefill(AttentionKernels& kernels, int most) {
+  AttentionKernel& kernel = kernels.prefill;
   while (kernel.shared_bytes > most && kernel.stages > 1) {
     --kernel.stages;
     kernel.shared_bytes -= kernel.stage_bytes;
   }
-  return Load(kernel, most);
+  const cudaError_t error = Load(kernel, most);
+  if (error != cudaSuccess) return error;
+  return cudaOccupancyMaxActiveBlocksPerMultiprocessor(&kernels.prefill_blocks_at_once,
+                                                       kernel.function, kernel.threads,
+                                                       static_cast<size_t>(kernel.shared_bytes));
 }
 
 // `overtakes`: the kernel may start before the one before it is done, and waits for it itself.
@@ -119,27 +124,38 @@ cudaError_t Launch(const AttentionKernel& kernel, int64_t blocks, cudaStream_t s
 // Shared memory of a decode block: rings, states of parts and (`folds`) of folded granules.
 int DecodeBytes(const AttentionKernels& kernels, int warps, bool folds) {
   const int states = std::max(warps, 2) + (folds ? 1 : 0);
-  return warps * kernels.warp_bytes + states * kernels.state_bytes;
+  return warps * kernels.decode.stages * kernels.decode.stage_bytes + states * kernels.state_bytes;
 }
 
-// As many warps to a block, in the end, as its shared memory has room for.
+// As many warps to a block, in the end, as its shared memory has room for; and as many stages as
+// leave room for some warps on a multiprocessor.
 cudaError_t LoadDecode(AttentionKernels& kernels, int64_t group_size, int most) {
   AttentionKernel& kernel = kernels.decode;
   if (kernels.plain) return Load(kernel, most);
   kernels.state_bytes *= static_cast<int>(std::min<int64_t>(group_size, kernel.rows));
-  kernels.warp_bytes = kernel.shared_bytes;
-  DecodeDevice& device = kernels.decode_device;
-  device.max_warps = kMaxDecodeThreads / 32;
-  while (device.max_warps > 1 && DecodeBytes(kernels, device.max_warps, true) > most - 1024)
-    device.max_warps /= 2;
-  device.min_warps = std::min(device.min_warps, device.max_warps);
-  AttentionKernel largest = kernel;
-  largest.shared_bytes = DecodeBytes(kernels, device.max_warps, true);
-  const cudaError_t error = Load(largest, most);
+  cudaFuncAttributes attributes;
+  cudaError_t error = cudaFuncGetAttributes(&attributes, kernel.function);
   if (error != cudaSuccess) return error;
-  return cudaOccupancyMaxActiveBlocksPerMultiprocessor(
-      &device.blocks_of_multiprocessor, kernel.function, device.min_warps * 32,
-      static_cast<size_t>(DecodeBytes(kernels, device.min_warps, true)));
+  const int room = most - static_cast<int>(attributes.sharedSizeBytes);
+  error = cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize, room);
+  if (error != cudaSuccess) return error;
+  DecodeDevice& device = kernels.decode_device;
+  const int fewest_warps = device.min_warps;
+  for (;; --kernel.stages) {
+    device.max_warps = kMaxDecodeThreads / 32;
+    while (device.max_warps > 1 && DecodeBytes(kernels, device.max_warps, true) > room)
+      device.max_warps /= 2;
+    device.min_warps = std::min(fewest_warps, device.max_warps);
+    error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+        &device.blocks_of_multiprocessor, kernel.function, device.min_warps * 32,
+        static_cast<size_t>(DecodeBytes(kernels, device.min_warps, true)));
+    if (error != cudaSuccess) return error;
+    if (kernel.stages <= kFewestDecodeStages ||
+        device.blocks_of_multiprocessor * device.min_warps >= kDecodeWarpsWanted) {
+      break;
+    }
+  }
+  return device.blocks_of_multiprocessor > 0 ? cudaSuccess : cudaErrorInvalidConfiguration;
 }
 
 uint32_t Chunks(int64_t rows, int rows_of_block) {
@@ -171,6 +187,7 @@ cudaError_t LaunchDecode(const AttentionKernels& kernels, const AttentionWork& w
   params.num_work = static_cast<uint32_t>(work.splits);
   params.chunks = Chunks(params.group_size, kernels.decode.rows);
   const DecodeWorkload workload = {work.splits, int64_t{params.num_kv_heads} * params.chunks};
+  params.unit_splits = 1;
   params.long_units = 0;
   if (kernels.plain) {
     const cudaError_t error =
@@ -178,7 +195,9 @@ cudaError_t LaunchDecode(const AttentionKernels& kernels, const AttentionWork& w
     return error != cudaSuccess ? error : LaunchMerge(kernels, work, params, stream);
   }
   const DecodeSchedule schedule = ScheduleDecode(kernels.decode_device, workload);
+  params.unit_splits = static_cast<uint32_t>(schedule.unit_splits);
   params.long_units = static_cast<uint32_t>(schedule.long_units);
+  params.decode_stages = static_cast<uint32_t>(kernels.decode.stages);
   AttentionKernel decode = kernels.decode;
   decode.threads = schedule.warps * 32;
   decode.shared_bytes = DecodeBytes(kernels, schedule.warps, schedule.long_units > 0);
@@ -207,7 +226,7 @@ cudaError_t LoadAttentionKernels(ElementType type, ElementType kv_type, int64_t 
   if (error == cudaSuccess)
     error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
   kernels->overtakes = major >= 9;
-  if (error == cudaSuccess) error = LoadPrefill(kernels->prefill, most);
+  if (error == cudaSuccess) error = LoadPrefill(*kernels, most);
   if (error == cudaSuccess) error = LoadDecode(*kernels, group_size, most);
   if (error == cudaSuccess) error = Load(kernels->merge, most);
   return error;

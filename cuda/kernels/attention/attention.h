@@ -18,7 +18,8 @@ struct AttentionKernel {
   int threads = 0;
   int rows = 0;          // query rows, or heads, of a block
   int shared_bytes = 0;  // dynamic
-  // Of its ring of tiles: fewer where the device has less shared memory.
+  // Of its ring of tiles (a decode's: of each warp's), fewer where the device has less shared
+  // memory.
   int stages = 1;
   int stage_bytes = 0;
 };
@@ -30,9 +31,8 @@ struct AttentionKernels {
   AttentionKernel merge;
   bool plain = false;  // decode and prefill are PlainKernel
   DecodeDevice decode_device;
-  // Of a decode block: shared memory for each warp, and for each state that waits.
-  int warp_bytes = 0;
-  int state_bytes = 0;
+  int prefill_blocks_at_once = 1;  // of a multiprocessor
+  int state_bytes = 0;             // shared memory for each state that waits in a decode block
   // The device (compute capability 9.0 or later) can start a kernel before the one before is done.
   bool overtakes = false;
 };

@@ -44,8 +44,8 @@ struct PrefillShape {
   }
 };
 
-// A decode block: 1, 2 or 4 warps, up to 8 query heads of one kv head and one granule, each warp
-// kKeys keys at a time.
+// A decode block: 1, 2 or 4 warps, up to 8 query heads of one kv head and one granule at a time,
+// each warp kKeys keys.
 inline constexpr int kMaxDecodeThreads = 128;
 template <int kDims, int kElementBytes>
 struct DecodeShape {
@@ -53,15 +53,21 @@ struct DecodeShape {
   static constexpr int kParts = 4;  // of a granule; a part of the result's bits
   static constexpr int kRowBytes = kDims * kElementBytes;
   static constexpr int kKeys = kRowBytes > 256 ? 16 : 32;
-  static constexpr int kStages = kRowBytes > 256 ? 3 : 2;
-  static constexpr int kRingBytes = kStages * 2 * kKeys * kRowBytes;  // of a warp
-  static constexpr int kStateBytes = kDims * 4;                       // of a head
+  // Of a warp's ring, on a device that has room for kDecodeWarpsWanted warps with so many.
+  static constexpr int kStages = kRowBytes > 128 ? 3 : 2;
+  static constexpr int kStageBytes = 2 * kKeys * kRowBytes;
+  // Of a head. Rows of states stand in different banks.
+  static constexpr int kStateBytes = kDims * 4 + 16;
   // Of a block, where there is work for all multiprocessors; measured on an H200.
   static constexpr int kFewestWarps = 2;
 };
+inline constexpr int kFewestDecodeStages = 2;
+inline constexpr int kDecodeWarpsWanted = 4;  // of a multiprocessor
 
 // Granules whose states a decode block may fold (partial.cuh). A part of the result's bits.
 inline constexpr int kFoldedGranules = 4;
+// Granules that a decode block may walk.
+inline constexpr int kMaxUnit = 64;
 
 // Kernels for f32: a warp holds kRowsOfWarp query rows.
 inline constexpr int kPlainThreads = 128;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Granules of decode rows, one after the other, for up to 8 query heads of one kv head: their
-// states (largest logit, sum of weights, weighted sum of values), folded as far as partial.cuh
-// allows, go to the workspace, for merge.cuh.
+// Granules of decode rows, one after the other and from one row to the next, for up to 8 query
+// heads of one kv head: their states (largest logit, sum of weights, weighted sum of values),
+// folded as far as partial.cuh allows, go to the workspace, for merge.cuh.
 //
 // The products are taken the other way round than in a prefill: keys times queries, and values
 // times weights, so that the 8 heads stand where mma.sync has 8 columns and not where it has 16
 // rows. That halves the work on tensor cores, which at 4 heads is mostly padding, and the
 // registers.
 //
-// Grid: units x kv heads x chunks (of 8 query heads, where a group has more), heads faster than
-// units, so that blocks that read the same pages run together.
+// Grid: units (schedule.h) x kv heads x chunks (of 8 query heads, where a group has more), heads
+// faster than units, so that blocks that read the same pages run together.
 //
 // Block: 1, 2 or 4 warps, as the launch has it. A granule is cut into kParts parts of adjacent
 // keys, whose states are folded in pairs, and the pairs' states; the warps share them out. So few
@@ -19,13 +19,14 @@
 // own in shared memory, from one granule to the next without a pause in its copies; nothing but a
 // granule's end needs a barrier.
 //
-// Shared memory: the rings, and states that wait to be folded.
+// Shared memory: the rings, states that wait to be folded, and what the block has to do.
 //
 // Bytes: keys and values once, the queries once; head_size + 2 floats for each head and state that
 // is left.
 //
-// Loop: before run t, the copies of the kStages - 1 runs from t on have been started; the block ids
-// for the one after them are in registers.
+// Loop: before run t, the copies of the stages - 1 runs from t on have been started, and the
+// addresses for the one after them, or block ids that lead there, are in registers
+// (decode_copies.cuh).
 #ifndef WEFT_CUDA_KERNELS_ATTENTION_DECODE_CUH_
 #define WEFT_CUDA_KERNELS_ATTENTION_DECODE_CUH_
 
@@ -34,6 +35,7 @@
 
 #include "core/plan_tables.h"
 #include "cuda/kernels/attention/config.h"
+#include "cuda/kernels/attention/decode_copies.cuh"
 #include "cuda/kernels/attention/logits.cuh"
 #include "cuda/kernels/attention/operand.cuh"
 #include "cuda/kernels/attention/output.cuh"
@@ -52,11 +54,8 @@ class Decode {
   static constexpr int kHeads = Shape::kRows;
   static constexpr int kParts = Shape::kParts;
   static constexpr int kRunsOfPart = static_cast<int>(kGranule) / kParts / kKeys;
-  static constexpr int kRunsOfGranule = kParts * kRunsOfPart;
-  static constexpr int kStages = Shape::kStages;
   static constexpr int kSideBytes = kKeys * Op::kRowBytes;
-  static_assert(kStages * 2 * kSideBytes == Shape::kRingBytes);
-  static constexpr int kRowsAtOnce = 32 / Op::kPieces;
+  static_assert(2 * kSideBytes == Shape::kStageBytes);
 
  public:
   // States that wait, beside their sums.
@@ -67,6 +66,8 @@ class Decode {
     // The granules folded so far, beside their sums.
     float folded_max[kHeads];  // natural
     float folded_sum[kHeads];
+    int num_granules;  // of this block
+    DecodeWork work[kMaxUnit];
   };
 
   __device__ Decode(const AttentionParams& params, uint8_t* dynamic, Shared& shared)
@@ -75,63 +76,55 @@ class Decode {
         lane_(threadIdx.x & 31),
         warp_(static_cast<int>(threadIdx.x) / 32),
         warps_(static_cast<int>(blockDim.x) / 32),
-        ring_(SharedAddress(dynamic) + warp_ * Shape::kRingBytes),
-        waiting_sums_(reinterpret_cast<float*>(dynamic + warps_ * Shape::kRingBytes)) {}
+        stages_(static_cast<int>(params.decode_stages)),
+        ring_(SharedAddress(dynamic) + warp_ * stages_ * Shape::kStageBytes),
+        waiting_sums_(reinterpret_cast<float*>(dynamic + warps_ * stages_ * Shape::kStageBytes)) {}
 
   __device__ void Run() {
     place_ = FindDecodePlace(p, Shape::kRows);
-    scale_ = LogitScale::Of(p, place_.kv_head);
-    for (int done = 0; done < place_.num_splits; done += work_.num_granules) {
-      work_ = FindDecodeWork(p, place_.first_split + done, place_.num_splits - done);
-      if (work_.keys.begin < work_.keys.end) Walk();
+    if (threadIdx.x == 0) shared_.num_granules = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < place_.num_splits; i += static_cast<int>(blockDim.x)) {
+      shared_.work[i] = FindDecodeWork(p, place_.first_split + i);
+      // Entries that only fill up the table come last.
+      if (shared_.work[i].row >= 0) atomicMax(&shared_.num_granules, i + 1);
     }
+    scale_ = LogitScale::Of(p, place_.kv_head);
+    __syncthreads();
+    num_granules_ = shared_.num_granules;
+    Walk();
   }
 
  private:
-  __device__ int PartOf(int run) const { return run / kRunsOfPart % kParts; }
-  // The run after `run` that is this warp's: adjacent parts of each granule are.
-  __device__ int NextRun(int run) const {
-    const int next = run + 1;
-    const int own = kRunsOfGranule / warps_;
-    return next % own != 0 ? next : next + kRunsOfGranule - own;
-  }
-
   __device__ void Walk() {
-    const int first = work_.keys.begin / kKeys;
-    const int last = (work_.keys.end - 1) / kKeys;
-    int run = work_.first_granule * kRunsOfGranule + warp_ * (kRunsOfGranule / warps_);
-    while (run < first) run = NextRun(run);
-    int ahead = run;  // the next run to be copied, of which `block` is known
-    int32_t block = BlockIdOf(ahead);
-#pragma unroll
-    for (int i = 0; i < kStages - 1; ++i) {
-      if (ahead <= last) StartCopies(ahead, block, i);
-      CommitCopies();
-      ahead = NextRun(ahead);
-      block = BlockIdOf(ahead);
-    }
-    LoadQueries();
+    DecodeCopies<Op, Shape, kDims> copies(p, ring_, place_.kv_head, warp_, warps_, shared_.work,
+                                          num_granules_);
+#pragma unroll 1
+    for (int i = 0; i < stages_ - 1; ++i) copies.Next(i);
     int stage = 0;
-    for (int g = 0; g < work_.num_granules; ++g) {
-      const int last_of_granule = min(last, (work_.first_granule + g + 1) * kRunsOfGranule - 1);
+    work_.row = -1;
+    for (int g = 0; g < num_granules_; ++g) {
+      const int row_before = work_.row;
+      work_ = shared_.work[g];
+      if (work_.row != row_before) LoadQueries();
       ClearSlots();
       StartState();
-      while (run <= last_of_granule) {
-        AwaitCopies<kStages - 2>();
+      const auto runs = DecodeRuns<Shape>::Of(work_, warp_, warps_);
+      for (int run = runs.first; run < runs.end; ++run) {
+        if (stages_ > kFewestDecodeStages) {
+          AwaitCopies<Shape::kStages - 2>();
+        } else {
+          AwaitCopies<kFewestDecodeStages - 2>();
+        }
         __syncwarp();
         // Into the stage that the step before has read.
-        if (ahead <= last) StartCopies(ahead, block, stage == 0 ? kStages - 1 : stage - 1);
-        CommitCopies();
-        ahead = NextRun(ahead);
-        block = BlockIdOf(ahead);
-        Step(run * kKeys, ring_ + stage * 2 * kSideBytes);
-        stage = stage + 1 == kStages ? 0 : stage + 1;
-        const int next = NextRun(run);
-        if (next % kRunsOfPart == 0 || next != run + 1 || next > last) {
-          Leave(PartOf(run));
+        copies.Next(stage == 0 ? stages_ - 1 : stage - 1);
+        Step(run * kKeys, ring_ + stage * Shape::kStageBytes);
+        stage = stage + 1 == stages_ ? 0 : stage + 1;
+        if ((run + 1) % kRunsOfPart == 0 || run + 1 == runs.end) {
+          Leave(run / kRunsOfPart % kParts);
           StartState();
         }
-        run = next;
       }
       __syncthreads();
       LeaveGranule(g);
@@ -140,65 +133,33 @@ class Decode {
     AwaitCopies<0>();
   }
 
-  // Lane l looks after key l % kKeys of a run.
-  __device__ int32_t BlockIdOf(int run) const {
-    return FindBlockId(p, work_.keys, run * kKeys + lane_ % kKeys);
-  }
-
-  __device__ void StartCopies(int run, int32_t block, int stage) const {
-    const TokenAddress own = FindAddress(p, block, run * kKeys + lane_ % kKeys, place_.kv_head);
-    const uint32_t keys = ring_ + stage * 2 * kSideBytes;
-    const int piece = lane_ % Op::kPieces;
-    const int first = lane_ / Op::kPieces;
-    const uint64_t policy = ReadOncePolicy();
-    if (p.key.in_pieces && p.value.in_pieces) {
-      const RowPiece of_key = MakeRowPiece<Op::kElementBytes>(p.key, p.head_size, piece);
-      const RowPiece of_value = MakeRowPiece<Op::kElementBytes>(p.value, p.head_size, piece);
-#pragma unroll
-      for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
-        const int row = i * kRowsAtOnce + first;
-        const uint64_t key = __shfl_sync(~0u, own.key, row);
-        const uint64_t value = __shfl_sync(~0u, own.value, row);
-        const uint32_t to = keys + PieceOffset<Op::kPieces>(row, piece);
-        CopyAsync(to, key + of_key.offset, key == 0 ? 0 : of_key.bytes, policy);
-        CopyAsync(to + kSideBytes, value + of_value.offset, key == 0 ? 0 : of_value.bytes, policy);
-      }
-      return;
-    }
-#pragma unroll 1
-    for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
-      const int row = i * kRowsAtOnce + first;
-      const uint64_t key = __shfl_sync(~0u, own.key, row);
-      const uint64_t value = __shfl_sync(~0u, own.value, row);
-      const uint32_t to = keys + PieceOffset<Op::kPieces>(row, piece);
-      GatherPiece<Op::kElementBytes>(to, key, p.key, p.head_size, piece);
-      GatherPiece<Op::kElementBytes>(to + kSideBytes, value, p.value, p.head_size, piece);
-    }
-  }
-
   // Fragments of the queries as right operand, in registers: of step k, head lane / 4, dimensions
   // 2 * (lane % 4) and the next, and those 8 further. Heads that are not there are 0.
   __device__ void LoadQueries() {
     const uint32_t bytes = ElementBytes(p.query_type);
-    const bool wide = std::is_same_v<T, __nv_bfloat16> || p.query_type == ElementType::kBF16;
     const int head = lane_ / 4;
     const uint64_t row = RowAddress(p.query, work_.row, place_.first_head + head);
+    const auto each = [&](auto&& load) {
 #pragma unroll
-    for (int k = 0; k < kDims / 16; ++k) {
+      for (int k = 0; k < kDims / 16; ++k) {
 #pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        const uint32_t dim = DimAt(k * 16 + r * 8 + (lane_ & 3) * 2);
-        query_[k][r] = 0;
-        if (head >= place_.num_heads || dim >= p.head_size) continue;
-        const uint64_t at = row + dim * bytes;
-        if (p.query_in_pieces && bytes == 2) {
-          query_[k][r] = __ldg(reinterpret_cast<const uint32_t*>(at));
-          continue;
+        for (int r = 0; r < 2; ++r) {
+          const uint32_t dim = DimAt(k * 16 + r * 8 + (lane_ & 3) * 2);
+          query_[k][r] = 0;
+          if (head < place_.num_heads && dim < p.head_size)
+            query_[k][r] = load(dim, row + dim * bytes);
         }
+      }
+    };
+    if (p.query_in_pieces && bytes == 2) {
+      each([](uint32_t, uint64_t at) { return __ldg(reinterpret_cast<const uint32_t*>(at)); });
+    } else {
+      const bool wide = std::is_same_v<T, __nv_bfloat16> || p.query_type == ElementType::kBF16;
+      each([&](uint32_t dim, uint64_t at) {
         const float low = LoadElement(p.query_type, at);
         const float high = dim + 1 < p.head_size ? LoadElement(p.query_type, at + bytes) : 0.0f;
-        query_[k][r] = wide ? PackPair<__nv_bfloat16>(low, high) : PackPair<__half>(low, high);
-      }
+        return wide ? PackPair<__nv_bfloat16>(low, high) : PackPair<__half>(low, high);
+      });
     }
     if (kKind != KvKind::kSame && p.query_type == ElementType::kBF16) MakeHalves();
 #pragma unroll
@@ -365,9 +326,10 @@ class Decode {
     }
   }
 
-  // The sums of a state that waits: [head_size].
+  // The sums of a state that waits: [head_size]. The lanes that hold a state have different banks.
+  static constexpr int kPitch = Shape::kStateBytes / 4;
   __device__ float* WaitingSums(int slot, int column) const {
-    return waiting_sums_ + (slot * min(static_cast<int>(p.group_size), kHeads) + column) * kDims;
+    return waiting_sums_ + (slot * min(static_cast<int>(p.group_size), kHeads) + column) * kPitch;
   }
   // Behind the slots of parts.
   __device__ float* FoldedSums(int column) const { return WaitingSums(max(warps_, 2), column); }
@@ -434,21 +396,45 @@ class Decode {
     const float total = shared_.sum[slot][column];
     return IsAbsent(total) ? 0.0f : total;
   }
-  __device__ float WaitingSum(int slot, int column, int dim) const {
-    return IsAbsent(shared_.sum[slot][column]) ? 0.0f : WaitingSums(slot, column)[dim];
+  // Adjacent dimensions that a lane takes at once, and how it moves them.
+  static constexpr int kVector = kDims > 64 ? 4 : 2;
+  struct alignas(kVector * 4) Vector {
+    float of[kVector];
+  };
+  __device__ Vector WaitingVector(int slot, int column, int dim) const {
+    const Vector sums = *reinterpret_cast<const Vector*>(WaitingSums(slot, column) + dim);
+    return IsAbsent(shared_.sum[slot][column]) ? Vector{} : sums;
+  }
+  // Of dimensions that lie behind the head nothing is stored.
+  __device__ void StoreVector(float* to, int dim, const Vector& sums) const {
+    if (p.head_size % kVector == 0 && p.partial_sums % (kVector * 4) == 0) {
+      *reinterpret_cast<Vector*>(to + dim) = sums;
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      if (dim + i < static_cast<int>(p.head_size)) to[dim + i] = sums.of[i];
+    }
   }
   __device__ FoldStep FoldSlots(int before, int next, int column, float factor) const {
     return FoldStep::Of(shared_.max[before][column], shared_.max[next][column], factor);
   }
 
+  __device__ static Vector Fold(const FoldStep& step, const Vector& before, const Vector& next) {
+    Vector sums;
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) sums.of[i] = step(before.of[i], next.of[i]);
+    return sums;
+  }
+
   // Puts together granule g of the walk, and folds granules of a group as far as they follow its
   // beginning here; what is complete goes to the workspace.
   __device__ void LeaveGranule(int g) {
-    const int granule = work_.first_granule + g;
-    const bool begins = granule % kFoldedGranules == 0 || (g == 0 && work_.granules_before == 0);
+    const bool begins = work_.granule % kFoldedGranules == 0 || work_.begins;
     folds_ = begins || (g > 0 && folds_);
     const bool joins = folds_ && !begins;
-    const bool waits = folds_ && g + 1 < work_.num_granules && (granule + 1) % kFoldedGranules != 0;
+    const bool waits = folds_ && (work_.granule + 1) % kFoldedGranules != 0 &&
+                       g + 1 < num_granules_ && shared_.work[g + 1].row == work_.row;
     const bool four = warps_ == kParts;
     for (int column = warp_; column < place_.num_heads; column += warps_) {
       const float unit = shared_.units[column];
@@ -472,20 +458,33 @@ class Decode {
       }
       const int head = place_.first_head + column;
       float* folded = FoldedSums(column);
-      float* to = waits ? folded : PartialSum(p, work_.partial + g, head);
-      for (int dim = lane_; dim < static_cast<int>(p.head_size); dim += 32) {
-        float sum = first(WaitingSum(0, column, dim), WaitingSum(1, column, dim));
-        if (four) sum = both(sum, second(WaitingSum(2, column, dim), WaitingSum(3, column, dim)));
-        to[dim] = joins ? group(folded[dim], sum) : sum;
+      float* to = PartialSum(p, work_.partial, head);
+#pragma unroll
+      for (int v = 0; v < kDims / 32; v += kVector) {
+        const int dim = v * 32 + lane_ * kVector;
+        if (dim >= static_cast<int>(p.head_size)) break;
+        Vector sums = Fold(first, WaitingVector(0, column, dim), WaitingVector(1, column, dim));
+        if (four) {
+          const Vector last =
+              Fold(second, WaitingVector(2, column, dim), WaitingVector(3, column, dim));
+          sums = Fold(both, sums, last);
+        }
+        Vector& before = *reinterpret_cast<Vector*>(folded + dim);
+        if (joins) sums = Fold(group, before, sums);
+        if (waits) {
+          before = sums;
+        } else {
+          StoreVector(to, dim, sums);
+        }
       }
       __syncwarp();  // folded_max and folded_sum have been read
       if (lane_ != 0) continue;
       if (waits) {
         shared_.folded_max[column] = max;
         shared_.folded_sum[column] = total;
-        StoreAbsent(p, work_.partial + g, head);
+        StoreAbsent(p, work_.partial, head);
       } else {
-        StoreStats(p, work_.partial + g, head, max, total);
+        StoreStats(p, work_.partial, head, max, total);
       }
     }
   }
@@ -495,9 +494,11 @@ class Decode {
   int lane_;
   int warp_;
   int warps_;
+  int stages_;  // Shape::kStages or kFewestDecodeStages
   uint32_t ring_;
   float* waiting_sums_;
   DecodePlace place_;
+  int num_granules_ = 0;
   DecodeWork work_;
   LogitScale scale_;
   uint32_t query_[kDims / 16][2];

@@ -30,7 +30,7 @@ AttentionKernels TensorKernels() {
   kernels.decode.threads = kMaxDecodeThreads;
   kernels.decode.rows = OfDecode::kRows;
   kernels.decode.stages = OfDecode::kStages;
-  kernels.decode.shared_bytes = OfDecode::kRingBytes;
+  kernels.decode.stage_bytes = OfDecode::kStageBytes;
   kernels.state_bytes = OfDecode::kStateBytes;
   kernels.decode_device.min_warps = OfDecode::kFewestWarps;
   return kernels;

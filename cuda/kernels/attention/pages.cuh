@@ -58,7 +58,10 @@ __device__ inline uint64_t LocateValue(const AttentionParams& p, int32_t block, 
 }
 __device__ inline TokenAddress Locate(const AttentionParams& p, int32_t block, int key,
                                       int kv_head) {
-  return {LocateKey(p, block, key, kv_head), LocateValue(p, block, key, kv_head)};
+  const TokenPlace place = FindPlace(p, block, key);
+  const AttentionSegment& segment = p.segments[place.segment];
+  return {segment.key + PlaceOf(p.key, place.local, place.token, kv_head),
+          segment.value + PlaceOf(p.value, place.local, place.token, kv_head)};
 }
 
 // A lane's piece of every row: where it lies behind the row's first element, and how much of it

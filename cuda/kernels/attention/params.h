@@ -60,9 +60,12 @@ struct AttentionParams {
   uint64_t k_scales;
   uint64_t v_scales;
 
-  uint32_t num_work;    // of this launch: tiles, splits or decode rows
-  uint32_t long_units;  // decode blocks that take kFoldedGranules splits; others take one
-  uint32_t chunks;      // blocks that share the query rows of one (work, kv head)
+  uint32_t num_work;  // of this launch: tiles, splits or decode rows
+  // Decode blocks: the first long_units units of splits have unit_splits of them, the last of these
+  // what is left, and the others one.
+  uint32_t long_units;
+  uint32_t unit_splits;
+  uint32_t chunks;  // blocks that share the query rows of one (work, kv head)
   uint32_t num_heads;
   uint32_t num_kv_heads;
   uint32_t group_size;
@@ -71,6 +74,7 @@ struct AttentionParams {
   uint32_t num_segments;
   uint32_t blocks_per_segment;
   uint32_t prefill_stages;  // of the ring of tiles
+  uint32_t decode_stages;   // of a warp's ring
   Divisor by_group_size;
   Divisor by_block_size;
   Divisor by_blocks_per_segment;

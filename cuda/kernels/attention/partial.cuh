@@ -66,7 +66,7 @@ struct FoldStep {
   }
 };
 
-// This block's place in the grid.
+// This block's place in the grid: the table entries that it takes, for some heads.
 struct DecodePlace {
   int first_split;
   int num_splits;
@@ -82,9 +82,9 @@ __device__ inline DecodePlace FindDecodePlace(const AttentionParams& p, int head
   const uint32_t chunk = rest / p.num_kv_heads;
   DecodePlace place;
   const bool is_long = unit < p.long_units;
-  place.num_splits = is_long ? kFoldedGranules : 1;
-  place.first_split = static_cast<int>(is_long ? unit * kFoldedGranules
-                                               : unit + p.long_units * (kFoldedGranules - 1));
+  const uint32_t first = is_long ? unit * p.unit_splits : unit + p.long_units * (p.unit_splits - 1);
+  place.first_split = static_cast<int>(first);
+  place.num_splits = static_cast<int>(is_long ? min(p.unit_splits, p.num_work - first) : 1);
   place.kv_head = static_cast<int>(rest - chunk * p.num_kv_heads);
   const int in_group = static_cast<int>(chunk) * heads_of_block;
   place.first_head = place.kv_head * static_cast<int>(p.group_size) + in_group;
@@ -92,40 +92,35 @@ __device__ inline DecodePlace FindDecodePlace(const AttentionParams& p, int head
   return place;
 }
 
-// Adjacent granules of a decode row. No keys: entries that only fill up a table.
+// A granule of a decode row.
 struct DecodeWork {
-  KeyRange keys;  // what the row sees of the granules
+  KeyRange keys;  // what the row sees of it; none: an entry that only fills up the table
   int row;
   int position;
-  int partial;  // of the first granule
-  int first_granule;
-  int num_granules;
-  int granules_before;  // that the row sees before the first one here
+  int partial;
+  int granule;
+  bool begins;  // the row sees none before it
 };
 
-// From table entry `split` on, as far as one row goes, and no more than `most` entries.
-__device__ inline DecodeWork FindDecodeWork(const AttentionParams& p, int split, int most) {
-  const int2* splits = reinterpret_cast<const int2*>(p.decode_splits) + split;
-  const int2 first = __ldg(splits);
+__device__ inline DecodeWork FindDecodeWork(const AttentionParams& p, int split) {
+  const int2 entry = __ldg(reinterpret_cast<const int2*>(p.decode_splits) + split);
   DecodeWork work = {};
-  work.num_granules = 1;
-  while (work.num_granules < most && __ldg(splits + work.num_granules).x == first.x)
-    ++work.num_granules;
-  if (first.x < 0) return work;
-  const int4* decode_row = reinterpret_cast<const int4*>(p.decode_rows) + 2 * int64_t{first.x};
+  work.row = -1;
+  if (entry.x < 0) return work;
+  const int4* decode_row = reinterpret_cast<const int4*>(p.decode_rows) + 2 * int64_t{entry.x};
   const int4 row = __ldg(decode_row);
   const int4 keys = __ldg(decode_row + 1);
   const VisibleKeys seen = VisibleKeys::Of(p, row.y, keys.x);
-  const int first_key = first.y * static_cast<int>(kGranule);
-  const int end = first_key + work.num_granules * static_cast<int>(kGranule);
+  const int first_key = entry.y * static_cast<int>(kGranule);
   work.keys.first_block = row.z;
   work.keys.begin = max(seen.first, first_key);
-  work.keys.end = min(seen.first + static_cast<int>(seen.count), end);
+  work.keys.end =
+      min(seen.first + static_cast<int>(seen.count), first_key + static_cast<int>(kGranule));
   work.row = row.x;
   work.position = row.y;
-  work.partial = row.w + first.y - keys.y;
-  work.first_granule = first.y;
-  work.granules_before = first.y - keys.y;
+  work.partial = row.w + entry.y - keys.y;
+  work.granule = entry.y;
+  work.begins = entry.y == keys.y;
   return work;
 }
 

@@ -111,7 +111,7 @@ class Plain {
 
   __device__ void RunSplit() {
     const DecodePlace place = FindDecodePlace(p, kPlainRows);
-    const DecodeWork work = FindDecodeWork(p, place.first_split, 1);
+    const DecodeWork work = FindDecodeWork(p, place.first_split);
     if (work.keys.begin >= work.keys.end) return;
     kv_head_ = place.kv_head;
     num_rows_ = place.num_heads;

@@ -28,6 +28,12 @@ __device__ inline uint64_t ReadOncePolicy() {
   asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;\n" : "=l"(policy));
   return policy;
 }
+// All 16 bytes.
+__device__ inline void CopyPieceAsync(uint32_t to, uint64_t from, uint64_t policy) {
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;\n" ::"r"(to),
+               "l"(from), "l"(policy)
+               : "memory");
+}
 __device__ inline void CopyAsync(uint32_t to, uint64_t from, uint32_t bytes, uint64_t policy) {
   asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;\n" ::"r"(to),
                "l"(from), "r"(bytes), "l"(policy)
@@ -52,6 +58,11 @@ __device__ inline void LoadSharedPair(uint32_t address, uint64_t& first, uint64_
 
 __device__ inline void StoreShared(uint32_t address, uint32_t word) {
   asm volatile("st.shared.b32 [%0], %1;\n" ::"r"(address), "r"(word) : "memory");
+}
+
+// 16 bytes of 0.
+__device__ inline void ClearSharedPiece(uint32_t address) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};\n" ::"r"(address), "r"(0) : "memory");
 }
 
 // Four 8 x 8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8.

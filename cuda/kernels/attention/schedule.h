@@ -23,9 +23,10 @@ struct DecodeWorkload {
 };
 
 struct DecodeSchedule {
-  int warps = 1;           // of a block
-  int64_t long_units = 0;  // of kFoldedGranules splits each, from the first on; then single ones
-  int64_t blocks = 0;      // of the grid: units times blocks_of_split
+  int warps = 1;            // of a block
+  int64_t unit_splits = 1;  // of a long unit, at most kMaxUnit
+  int64_t long_units = 0;   // from the first split on; the last may be shorter; then single splits
+  int64_t blocks = 0;       // of the grid: units times blocks_of_split
 };
 
 // All numbers of `device` and `work` at least 1. Cannot fail; a launch checks that the grid is one
