@@ -305,12 +305,13 @@ absl::Status CudaQueue::DoReshapeAndCache(const ReshapeAndCacheArgs& args) {
   RETURN_IF_ERROR(status_);
   ASSIGN_OR_RETURN(ReshapeAndCacheLaunches launches, MapReshapeAndCache(args));
   const int multiprocessors = backend_->num_multiprocessors();
+  const int tokens_in_flight = launches.quantize ? kQuantizeTokensInFlight : kReshapeTokensInFlight;
   commands_.push_back(
       {OpKind::kReshapeAndCache,
-       [launches = std::move(launches), multiprocessors](cudaStream_t stream) {
+       [launches = std::move(launches), tokens_in_flight, multiprocessors](cudaStream_t stream) {
          for (const ReshapeAndCacheParams& params : launches.params) {
-           const ReshapeAndCacheShape shape =
-               ChooseReshapeAndCacheShape(params.num_tokens, params.row_units, multiprocessors);
+           const ReshapeAndCacheShape shape = ChooseReshapeAndCacheShape(
+               params.num_tokens, params.row_units, tokens_in_flight, multiprocessors);
            const cudaError_t error =
                launches.quantize
                    ? LaunchQuantizeToCache(params, launches.whole, shape, stream)

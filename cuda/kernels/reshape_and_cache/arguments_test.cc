@@ -47,7 +47,7 @@ void RunBlock(const ReshapeAndCacheParams& p, const ReshapeAndCacheShape& shape,
       for (uint32_t column = x; column < p.row_units; column += shape.threads_x) {
         const ReshapeColumn at = ColumnOf(p, column, sizeof(Unit), sizeof(Unit));
         const auto store = [](uint64_t to, const Unit& unit) { StoreGlobal(to, unit); };
-        ReshapeUnits<Unit> units;
+        ReshapeUnits<Unit, kReshapeTokensInFlight> units;
         LoadColumn(p, at, first, count, y, shape.threads_y, units,
                    [](uint64_t from) { return LoadGlobal<Unit>(from); });
         StoreColumn(destinations.data(), at, count, y, shape.threads_y, units, store, store);
@@ -58,8 +58,8 @@ void RunBlock(const ReshapeAndCacheParams& p, const ReshapeAndCacheShape& shape,
 
 void RunOnCpu(const ReshapeAndCacheLaunches& launches, int num_multiprocessors) {
   for (const ReshapeAndCacheParams& p : launches.params) {
-    const ReshapeAndCacheShape shape =
-        ChooseReshapeAndCacheShape(p.num_tokens, p.row_units, num_multiprocessors);
+    const ReshapeAndCacheShape shape = ChooseReshapeAndCacheShape(
+        p.num_tokens, p.row_units, kReshapeTokensInFlight, num_multiprocessors);
     for (int64_t block = 0; block < shape.blocks; ++block) {
       if (launches.unit_bytes == 16) RunBlock<Wide>(p, shape, block);
       if (launches.unit_bytes == 4) RunBlock<uint32_t>(p, shape, block);
@@ -358,7 +358,8 @@ void QuantizeUnit(const ReshapeAndCacheParams& p, bool whole, uint32_t column, i
     float value[1];
     for (uint32_t i = 0; i < count; ++i) {
       value[0] = LoadFloat(DTypeOf(p.source_type), reinterpret_cast<const void*>(from), i);
-      DivideAll(MakeQuotient(scales == 0 ? 1.0f : LoadGlobal<float>(scales + 4 * at.head)), value);
+      DivideAll(MakeQuotient(scales == 0 ? 1.0f : LoadGlobal<float>(scales + 4 * at.head)), false,
+                value);
       StoreGlobal(destination + i, static_cast<uint8_t>(Fp8OfFloat(p.cache_type, value[0])));
     }
   };
@@ -469,22 +470,25 @@ TEST(ReshapeAndCacheShape, CoversEveryTokenWithWholeBlocks) {
   for (int64_t tokens : {1, 2, 7, 255, 256, 257, 8192, 1 << 20}) {
     for (int64_t units : {1, 2, 16, 96, 128, 256, 257, 5000}) {
       for (int multiprocessors : {1, 8, 132}) {
-        const ReshapeAndCacheShape s = ChooseReshapeAndCacheShape(tokens, units, multiprocessors);
-        EXPECT_EQ(s.threads_x * s.threads_y, kReshapeThreads);
-        EXPECT_GE(s.tokens_per_block, 1);
-        EXPECT_LE(s.tokens_per_block, kReshapeThreads);
-        EXPECT_LE(s.tokens_per_block, s.threads_y * kReshapeTokensInFlight);
-        EXPECT_GE(s.blocks * s.tokens_per_block, tokens);
-        EXPECT_LT((s.blocks - 1) * s.tokens_per_block, tokens);
+        for (int in_flight : {1, 4}) {
+          const ReshapeAndCacheShape s =
+              ChooseReshapeAndCacheShape(tokens, units, in_flight, multiprocessors);
+          EXPECT_EQ(s.threads_x * s.threads_y, kReshapeThreads);
+          EXPECT_GE(s.tokens_per_block, 1);
+          EXPECT_LE(s.tokens_per_block, kReshapeThreads);
+          EXPECT_LE(s.tokens_per_block, s.threads_y * in_flight);
+          EXPECT_GE(s.blocks * s.tokens_per_block, tokens);
+          EXPECT_LT((s.blocks - 1) * s.tokens_per_block, tokens);
+        }
       }
     }
   }
 }
 
 TEST(ReshapeAndCacheShape, ALargeBatchKeepsLoadsInFlightAndASmallOneSpreads) {
-  const ReshapeAndCacheShape large = ChooseReshapeAndCacheShape(65536, 128, 132);
-  EXPECT_EQ(large.tokens_per_block, large.threads_y * kReshapeTokensInFlight);
-  const ReshapeAndCacheShape small = ChooseReshapeAndCacheShape(64, 128, 132);
+  const ReshapeAndCacheShape large = ChooseReshapeAndCacheShape(65536, 128, 4, 132);
+  EXPECT_EQ(large.tokens_per_block, large.threads_y * 4);
+  const ReshapeAndCacheShape small = ChooseReshapeAndCacheShape(64, 128, 4, 132);
   EXPECT_EQ(small.tokens_per_block, small.threads_y);
   EXPECT_EQ(small.blocks, 32);
 }

@@ -20,6 +20,8 @@ inline constexpr int kReshapeThreads = 256;
 // times the 1024 or more threads of a multiprocessor, is well over what its share of HBM's latency
 // needs.
 inline constexpr int kReshapeTokensInFlight = 4;
+// Of tokens that are quantised: fewer, so that more threads' loads overlap with arithmetic.
+inline constexpr int kQuantizeTokensInFlight = 2;
 // Segments that travel as a kernel argument (1 KiB). More of them take more launches.
 inline constexpr int kReshapeMaxSegments = 64;
 
@@ -27,12 +29,13 @@ struct ReshapeAndCacheShape {
   int64_t blocks = 0;
   int threads_x = 0;         // over the units of a row; a power of two
   int threads_y = 0;         // over tokens; threads_x * threads_y == kReshapeThreads
-  int tokens_per_block = 0;  // <= kReshapeThreads and <= threads_y * kReshapeTokensInFlight
+  int tokens_per_block = 0;  // <= kReshapeThreads and <= threads_y * tokens_in_flight
 };
 
 // A block is as wide as a row of `row_units` units needs, and takes as many tokens as it can keep
 // in flight, unless that would leave multiprocessors without a block. All arguments >= 1.
 inline ReshapeAndCacheShape ChooseReshapeAndCacheShape(int64_t num_tokens, int64_t row_units,
+                                                       int tokens_in_flight,
                                                        int num_multiprocessors) {
   ReshapeAndCacheShape shape;
   shape.threads_x = 1;
@@ -42,7 +45,7 @@ inline ReshapeAndCacheShape ChooseReshapeAndCacheShape(int64_t num_tokens, int64
   // Two blocks for each multiprocessor: with fewer, latency is what a small batch waits for.
   const int64_t spread = int64_t{2} * num_multiprocessors * shape.threads_y;
   int64_t tokens_of_thread = num_tokens / spread;
-  if (tokens_of_thread > kReshapeTokensInFlight) tokens_of_thread = kReshapeTokensInFlight;
+  if (tokens_of_thread > tokens_in_flight) tokens_of_thread = tokens_in_flight;
   if (tokens_of_thread > shape.threads_x) tokens_of_thread = shape.threads_x;
   if (tokens_of_thread < 1) tokens_of_thread = 1;
   shape.tokens_per_block = static_cast<int>(tokens_of_thread) * shape.threads_y;

@@ -125,24 +125,24 @@ WEFT_HOST_DEVICE inline ReshapeColumn ColumnOf(const ReshapeAndCacheParams& p, u
 }
 
 // One unit of the rows of tokens first + t, for t = y, y + step, ... < count, at most
-// kReshapeTokensInFlight of them. All are loaded before any is stored: nothing tells the compiler
+// kTokens of them. All are loaded before any is stored: nothing tells the compiler
 // that sources and cache are apart, so it could not move the loads itself.
-template <typename Raw>
+template <typename Raw, int kTokens>
 struct ReshapeUnits {
-  Raw key[kReshapeTokensInFlight];
-  Raw value[kReshapeTokensInFlight];
+  Raw key[kTokens];
+  Raw value[kTokens];
 };
 
 // Also of tokens that are not written: their rows are there, and slots need not be waited for.
 // `load(address)` gives a Raw.
-template <typename Raw, typename Load>
+template <typename Raw, int kTokens, typename Load>
 WEFT_HOST_DEVICE inline void LoadColumn(const ReshapeAndCacheParams& p, const ReshapeColumn& at,
                                         int64_t first, int count, int y, int step,
-                                        ReshapeUnits<Raw>& units, const Load& load) {
+                                        ReshapeUnits<Raw, kTokens>& units, const Load& load) {
 #ifdef __CUDA_ARCH__
 #pragma unroll
 #endif
-  for (int i = 0; i < kReshapeTokensInFlight; ++i) {
+  for (int i = 0; i < kTokens; ++i) {
     const int t = y + i * step;
     if (t >= count) continue;
     units.key[i] = load(at.key_from + (first + t) * p.key.token_stride);
@@ -151,15 +151,15 @@ WEFT_HOST_DEVICE inline void LoadColumn(const ReshapeAndCacheParams& p, const Re
 }
 
 // `store_key(address, raw)` and `store_value` write one.
-template <typename Raw, typename StoreKey, typename StoreValue>
+template <typename Raw, int kTokens, typename StoreKey, typename StoreValue>
 WEFT_HOST_DEVICE inline void StoreColumn(const ReshapeDestination* destinations,
                                          const ReshapeColumn& at, int count, int y, int step,
-                                         const ReshapeUnits<Raw>& units, const StoreKey& store_key,
-                                         const StoreValue& store_value) {
+                                         const ReshapeUnits<Raw, kTokens>& units,
+                                         const StoreKey& store_key, const StoreValue& store_value) {
 #ifdef __CUDA_ARCH__
 #pragma unroll
 #endif
-  for (int i = 0; i < kReshapeTokensInFlight; ++i) {
+  for (int i = 0; i < kTokens; ++i) {
     const int t = y + i * step;
     if (t >= count || destinations[t].key == 0) continue;
     store_key(destinations[t].key + at.key_to, units.key[i]);

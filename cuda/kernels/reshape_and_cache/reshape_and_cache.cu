@@ -12,6 +12,7 @@ namespace {
 template <typename Unit>
 struct Copy {
   static constexpr int kBlocksAtOnce = 4;  // of a multiprocessor; bounds the registers
+  static constexpr int kTokens = kReshapeTokensInFlight;
   using Raw = Unit;
 
   static __device__ __forceinline__ ReshapeColumn Place(const ReshapeAndCacheParams& p,
@@ -24,7 +25,7 @@ struct Copy {
   static __device__ __forceinline__ void Store(const ReshapeAndCacheParams&,
                                                const ReshapeDestination* destinations,
                                                const ReshapeColumn& at, int count,
-                                               const ReshapeUnits<Raw>& units) {
+                                               const ReshapeUnits<Raw, kTokens>& units) {
     const auto store = [](uint64_t to, const Raw& raw) { StoreGlobal(to, raw); };
     StoreColumn(destinations, at, count, threadIdx.y, blockDim.y, units, store, store);
   }
@@ -38,7 +39,8 @@ __device__ __forceinline__ Quotient QuotientOfHead(uint64_t scales, uint32_t hea
 // Quantises them.
 template <typename Vector>
 struct Quantize {
-  static constexpr int kBlocksAtOnce = 4;
+  static constexpr int kBlocksAtOnce = 5;
+  static constexpr int kTokens = kQuantizeTokensInFlight;
   using Raw = typename Vector::Raw;
 
   static __device__ __forceinline__ ReshapeColumn Place(const ReshapeAndCacheParams& p,
@@ -52,12 +54,12 @@ struct Quantize {
   static __device__ __forceinline__ void Store(const ReshapeAndCacheParams& p,
                                                const ReshapeDestination* destinations,
                                                const ReshapeColumn& at, int count,
-                                               const ReshapeUnits<Raw>& units) {
+                                               const ReshapeUnits<Raw, kTokens>& units) {
     const auto store_by = [&p](const Quotient& quotient) {
       return [&p, quotient](uint64_t to, const Raw& raw) {
         float values[Vector::kCount];
         Vector::Widen(raw, values);
-        DivideAll(quotient, values);
+        DivideAll(quotient, Vector::TypeOr(p.source_type) != ElementType::kF32, values);
         Vector::StoreFp8(p.cache_type, to, values);
       };
     };
@@ -78,11 +80,12 @@ __global__ void __launch_bounds__(kReshapeThreads, Work::kBlocksAtOnce)
   const int64_t left = params.num_tokens - first;
   const int count = left < tokens_per_block ? static_cast<int>(left) : tokens_per_block;
 
-  const auto load = [&](const ReshapeColumn& at, ReshapeUnits<typename Work::Raw>& units) {
+  using Units = ReshapeUnits<typename Work::Raw, Work::kTokens>;
+  const auto load = [&](const ReshapeColumn& at, Units& units) {
     LoadColumn(params, at, first, count, threadIdx.y, blockDim.y, units,
                [&](uint64_t from) { return Work::Load(params, from); });
   };
-  ReshapeUnits<typename Work::Raw> units;
+  Units units;
   ReshapeColumn at;
   uint32_t column = threadIdx.x;
   if (column < params.row_units) {

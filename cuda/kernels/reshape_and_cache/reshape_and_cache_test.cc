@@ -91,8 +91,9 @@ TEST_P(ReshapeAndCacheKernel, FollowsOffsetsBeyondThirtyTwoBits) {
     p.num_blocks = p.blocks_per_segment = far + 1;
     p.segments[0].key_base = block->address() - static_cast<uint64_t>(far * 2 * kBlockBytes);
     p.segments[0].value_base = p.segments[0].key_base + kBlockBytes;
-    ASSERT_EQ(LaunchReshapeAndCache(p, unit_bytes, ChooseReshapeAndCacheShape(2, p.row_units, 1),
-                                    nullptr),
+    ASSERT_EQ(LaunchReshapeAndCache(
+                  p, unit_bytes,
+                  ChooseReshapeAndCacheShape(2, p.row_units, kReshapeTokensInFlight, 1), nullptr),
               cudaSuccess);
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess) << "shift " << shift;
 
@@ -123,9 +124,10 @@ TEST_P(ReshapeAndCacheKernel, WritesNothingOutsideItsBlocks) {
   p.num_blocks = p.blocks_per_segment = 2;
   p.segments[0].key_base = blocks->address() + 2 * kBlockBytes;
   p.segments[0].value_base = p.segments[0].key_base + kBlockBytes;
-  ASSERT_EQ(
-      LaunchReshapeAndCache(p, unit_bytes, ChooseReshapeAndCacheShape(n, p.row_units, 1), nullptr),
-      cudaSuccess);
+  ASSERT_EQ(LaunchReshapeAndCache(
+                p, unit_bytes,
+                ChooseReshapeAndCacheShape(n, p.row_units, kReshapeTokensInFlight, 1), nullptr),
+            cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   EXPECT_EQ(Download(*blocks), std::vector<uint8_t>(8 * kBlockBytes, 0xA5));
 }
