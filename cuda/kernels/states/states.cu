@@ -78,6 +78,31 @@ __global__ void __launch_bounds__(kGroupThreads)
   }
 }
 
+// The weights of up to 8 ranks, two to each of four lanes: the bits of TotalOfFew.
+__device__ __forceinline__ RankTotal TotalOfQuad(const RankLses& lses, float unit, uint32_t lane) {
+  const uint32_t quad = 0xfu << (threadIdx.x % 32u & ~3u);
+  float values[2];
+  LoadRanks(lses, static_cast<int32_t>(lane % 4) * 2, values);
+  RankTotal result = {fmaxf(values[0], values[1]), 0.0f};
+#pragma unroll
+  for (int step = 1; step < 4; step *= 2)
+    result.maximum = fmaxf(result.maximum, __shfl_xor_sync(quad, result.maximum, step));
+  result.total =
+      WeightOf(values[0], result.maximum, unit) + WeightOf(values[1], result.maximum, unit);
+#pragma unroll
+  for (int step = 1; step < 4; step *= 2) result.total += __shfl_xor_sync(quad, result.total, step);
+  return result;
+}
+
+__device__ __forceinline__ RankShare ShareOfItem(const CorrectAttnOutParams& p, const Item& item) {
+  const bool quads = p.ranks > 4 && p.ranks <= 8 && p.shape.lanes_log2 >= 2;
+  if (!quads) return RankShareOf(p, item.row, item.head);
+  const RankLses lses = {PlaceOf(p.lses, item.row, item.head), p.lses_rank_stride, p.ranks};
+  const float own = LseOfRank(lses, p.rank);
+  const RankTotal of = TotalOfQuad(lses, p.base2 ? 1.0f : kLog2OfE, item.lane);
+  return ShareOf(of, own, SinkOf(p.shape, item.head), p.base2);
+}
+
 template <typename Vector>
 __global__ void __launch_bounds__(kGroupThreads)
     CorrectAttnOutKernel(const __grid_constant__ CorrectAttnOutParams p) {
@@ -100,7 +125,7 @@ __global__ void __launch_bounds__(kGroupThreads)
       raw[i] = Vector::Load(type, from + vector * p.out_vector_stride);
     }
     // While the first vectors are on their way.
-    if (first == item.lane) share = RankShareOf(p, item.row, item.head);
+    if (first == item.lane) share = ShareOfItem(p, item);
 #pragma unroll
     for (int i = 0; i < kInFlight; ++i) {
       const uint32_t vector = first + i * lanes;

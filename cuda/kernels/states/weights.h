@@ -20,11 +20,10 @@ WEFT_HOST_DEVICE inline uint32_t MagnitudeBits(float value) {
   return BitsOfFloat(value) & 0x7fffffffu;
 }
 
-// 2^((lse - origin) * unit): of an empty state 0, whatever the origin, and exactly 1 at the origin.
-// Without a branch: the power may be NaN where it is not taken.
-WEFT_HOST_DEVICE inline float WeightOf(float lse, float origin, float unit) {
-  const float power = exp2f((lse - origin) * unit);
-  return lse == EmptyLse() ? 0.0f : lse == origin ? 1.0f : power;
+// 2^((lse - maximum) * unit), where `maximum` is at least lse: of an empty state 0, also beside
+// nothing but empty ones, and exactly 1 at the maximum.
+WEFT_HOST_DEVICE inline float WeightOf(float lse, float maximum, float unit) {
+  return exp2f((lse - (maximum == EmptyLse() ? 0.0f : maximum)) * unit);
 }
 
 struct MergeWeights {
@@ -112,6 +111,15 @@ struct RankTotal {
   float total;
 };
 
+// Neighbours first: lanes that hold two each, and neighbours of theirs, give the same bits.
+template <int kCount>
+WEFT_HOST_DEVICE inline float SumInPairs(float (&values)[kCount]) {
+  for (int step = 1; step < kCount; step *= 2) {
+    for (int i = 0; i + step < kCount; i += 2 * step) values[i] += values[i + step];
+  }
+  return values[0];
+}
+
 // Of at most kCount ranks, each read once.
 template <int kCount>
 WEFT_HOST_DEVICE inline RankTotal TotalOfFew(const RankLses& lses, float unit) {
@@ -119,7 +127,8 @@ WEFT_HOST_DEVICE inline RankTotal TotalOfFew(const RankLses& lses, float unit) {
   LoadRanks(lses, 0, values);
   RankTotal result = {EmptyLse(), 0.0f};
   for (float value : values) result.maximum = fmaxf(result.maximum, value);
-  for (float value : values) result.total += WeightOf(value, result.maximum, unit);
+  for (float& value : values) value = WeightOf(value, result.maximum, unit);
+  result.total = SumInPairs(values);
   return result;
 }
 
@@ -153,12 +162,9 @@ WEFT_HOST_DEVICE inline RankTotal TotalOfRanks(const RankLses& lses, float unit)
   return TotalOfMany(lses, unit);
 }
 
-// `sink` is a natural logarithm, or EmptyLse().
-WEFT_HOST_DEVICE inline RankShare ShareOfRank(const RankLses& lses, int32_t rank, float sink,
-                                              bool base2) {
+// Of a shard whose log-sum-exp is `own`. `sink` is a natural logarithm, or EmptyLse().
+WEFT_HOST_DEVICE inline RankShare ShareOf(const RankTotal& of, float own, float sink, bool base2) {
   const float unit = base2 ? 1.0f : kLog2OfE;
-  const float own = LseOfRank(lses, rank);
-  const RankTotal of = TotalOfRanks(lses, unit);
   if (base2) sink *= kLog2OfE;
   const float largest = fmaxf(of.maximum, sink);
   const float divisor =
@@ -170,6 +176,12 @@ WEFT_HOST_DEVICE inline RankShare ShareOfRank(const RankLses& lses, int32_t rank
               : of.total == 1.0f       ? of.maximum
                                        : of.maximum + logarithm;
   return share;
+}
+
+WEFT_HOST_DEVICE inline RankShare ShareOfRank(const RankLses& lses, int32_t rank, float sink,
+                                              bool base2) {
+  const float own = LseOfRank(lses, rank);
+  return ShareOf(TotalOfRanks(lses, base2 ? 1.0f : kLog2OfE), own, sink, base2);
 }
 
 }  // namespace weft::cuda
