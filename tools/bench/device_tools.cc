@@ -66,6 +66,10 @@ std::map<BackendKind, DeviceToolsFactory>& Factories() {
 
 }  // namespace
 
+absl::StatusOr<double> Replay::HostSeconds() const {
+  return absl::UnimplementedError("calls are started one by one on this backend");
+}
+
 absl::Status DeviceTools::PagedRead(const KvCacheView&, const TensorView&) {
   return absl::UnimplementedError("no kernel that only reads pages on this backend");
 }

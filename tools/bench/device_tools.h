@@ -32,6 +32,9 @@ class Replay {
   virtual ~Replay() = default;
   // Runs all calls once, blocks until they are done, and returns the seconds that the device took.
   virtual absl::StatusOr<double> Run() = 0;
+  // What the last Run took of the host to start it, in seconds. UNIMPLEMENTED: calls are started
+  // one by one.
+  virtual absl::StatusOr<double> HostSeconds() const;
 };
 
 // Of one thread.

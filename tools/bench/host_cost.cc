@@ -27,6 +27,13 @@ void SetTimes(std::vector<double> times, Row& row) {
   row.replays = static_cast<int64_t>(times.size());
 }
 
+Row NotMeasured(const absl::Status& why) {
+  Row row;
+  row.verdict = Verdict::kNotMeasured;
+  row.note = std::string(why.message());
+  return row;
+}
+
 // Seconds of one Forward, the median of rounds of kLayers; the wait behind each does not count.
 absl::StatusOr<Row> Measure(Session& session, AttentionWorkload& workload, int64_t submits) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Queue> queue, session.backend().CreateQueue());
@@ -62,16 +69,33 @@ Row MeasureLaunch(Session& session, int64_t launches) {
   double sum = 0.0;
   while (static_cast<int64_t>(times.size()) < kMinRounds || sum < session.preset().case_seconds) {
     const absl::StatusOr<double> seconds = session.tools().LaunchSeconds(launches);
-    if (!seconds.ok()) {
-      row.verdict = Verdict::kNotMeasured;
-      row.note = std::string(seconds.status().message());
-      return row;
-    }
+    if (!seconds.ok()) return NotMeasured(seconds.status());
     sum += *seconds * static_cast<double>(launches);
     times.push_back(*seconds);
   }
   SetTimes(times, row);
   row.calls = launches;
+  return row;
+}
+
+// The host's seconds for each of the `kernels` kernels of a layer, all layers started as one.
+absl::StatusOr<Row> MeasureReplay(Session& session, AttentionWorkload& workload, int64_t kernels) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Replay> replay,
+                   session.tools().Record(kLayers, [&](Queue& queue, int64_t) -> absl::Status {
+                     return workload.Forward(queue, 0);
+                   }));
+  std::vector<double> times;
+  double sum = 0.0;
+  while (static_cast<int64_t>(times.size()) < kMinRounds || sum < session.preset().case_seconds) {
+    ASSIGN_OR_RETURN(const double device_seconds, replay->Run());
+    ASSIGN_OR_RETURN(const double host_seconds, replay->HostSeconds());
+    sum += std::max(device_seconds, host_seconds);
+    times.push_back(host_seconds / static_cast<double>(kLayers * kernels));
+  }
+  Row row;
+  SetTimes(times, row);
+  row.calls = kLayers;
+  row.note = absl::StrCat("host, for each of ", kernels, " kernels, ", kLayers, " layers replayed");
   return row;
 }
 
@@ -88,7 +112,6 @@ absl::StatusOr<std::vector<Row>> MeasureHostCost(Session& session, const Case& c
   own.note = "host, a Submit each";
   std::vector<Row> rows = {shared, own};
   Row kernel = shared;
-  kernel.name = absl::StrCat(c.full_name(), ".kernel");
   const absl::StatusOr<int64_t> kernels = session.tools().CountKernels(
       [&](Queue& queue, int64_t) { return workload->Forward(queue, 0); });
   if (kernels.ok() && *kernels > 0) {
@@ -97,16 +120,17 @@ absl::StatusOr<std::vector<Row>> MeasureHostCost(Session& session, const Case& c
       *time /= static_cast<double>(*kernels);
     }
   } else {
-    kernel = Row();
-    kernel.name = absl::StrCat(c.full_name(), ".kernel");
-    kernel.verdict = Verdict::kNotMeasured;
-    kernel.note = std::string(kernels.status().message());
+    kernel = NotMeasured(kernels.status());
   }
+  kernel.name = absl::StrCat(c.full_name(), ".kernel");
   Row launch = MeasureLaunch(session, kLayers * std::max<int64_t>(1, kernels.value_or(1)));
   launch.name = absl::StrCat(c.full_name(), ".launch");
   kernel.floor_seconds = launch.seconds;
-  rows.push_back(kernel);
-  rows.push_back(launch);
+  const absl::StatusOr<Row> replayed =
+      MeasureReplay(session, *workload, std::max<int64_t>(1, kernels.value_or(1)));
+  Row replay = replayed.ok() ? *replayed : NotMeasured(replayed.status());
+  replay.name = absl::StrCat(c.full_name(), ".replay");
+  for (Row* row : {&kernel, &launch, &replay}) rows.push_back(*row);
   return rows;
 }
 

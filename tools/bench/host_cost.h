@@ -16,8 +16,9 @@ namespace weft::bench {
 // NAME: seconds of the host for one Forward and its share of a Submit, 32 layers in each, as a step
 // of a model has them. NAME.submit: with a Submit of its own. NAME.kernel: the first, for each
 // kernel that it starts, where these can be counted; its floor is NAME.launch, what the driver
-// takes for a kernel that does nothing. On a backend that computes in Submit (the reference) all
-// but the last hold that work too.
+// takes for a kernel that does nothing. NAME.replay: likewise for each kernel, where the layers
+// have been captured and the host starts them as one (a CUDA graph). On a backend that computes in
+// Submit (the reference) all but the last hold that work too.
 absl::StatusOr<std::vector<Row>> MeasureHostCost(Session& session, const Case& c, bool check);
 
 }  // namespace weft::bench
