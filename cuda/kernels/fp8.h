@@ -57,26 +57,10 @@ WEFT_HOST_DEVICE inline float FloatOfFp8(ElementType type, uint32_t code) {
 // value: products in place of a division, since the reciprocal is shared.
 struct Quotient {
   bool power;     // the scale is a power of two: x * inverse is the quotient
-  bool brief;     // one step of correction gives the codes of an x of 16 bits
   float lift;     // a power of two, by which x and a very small or very large scale are multiplied
   float scale;    // lifted
   float inverse;  // nearest to 1 / scale, of the lifted one
 };
-
-// Whether BriefQuotient serves for numbers x of at most 11 significant bits (f16, bf16).
-//
-// It is the nearest float to q + e, where q = x / scale and |e| is below 2^-22 of q's last place.
-// That is not the nearest float to q only if q lies within e of the middle between two floats, and
-// then the code differs only if one of the two is a tie between codes: a number m of at most 5
-// significant bits. Let X, B and M be the integers of x, scale and m, of 24 bits each, and q be
-// X 2^k / B. Then the middle above m is M + 1/2, and |2 X 2^k - (2 M + 1) B| < 2^-22 2 B <= 8
-// (below m: 2 M - 1). M is a multiple of 2^19, and X 2^k is one of 2^35, since X has 11 bits. So B
-// is within 8 of a multiple of 2^20. If it is a multiple itself, so is the difference, which is not
-// 0: 2 M + 1 is odd and has 25 bits, X has 11.
-WEFT_HOST_DEVICE inline bool IsBriefDivisor(float scale) {
-  const uint32_t low = (BitsOfFloat(scale) + 8u) & 0xfffffu;
-  return low == 8u || low > 16u;
-}
 
 // `scale` is positive and finite.
 WEFT_HOST_DEVICE inline Quotient MakeQuotient(float scale) {
@@ -84,7 +68,7 @@ WEFT_HOST_DEVICE inline Quotient MakeQuotient(float scale) {
   const float lift = scale < 0x1p-60f ? 0x1p100f : scale > 0x1p60f ? 0x1p-100f : 1.0f;
   const bool power = (BitsOfFloat(scale) & 0x7fffffu) == 0 && lift == 1.0f;
   scale *= lift;
-  return {power, lift == 1.0f && IsBriefDivisor(scale), lift, scale, 1.0f / scale};
+  return {power, lift, scale, 1.0f / scale};
 }
 
 WEFT_HOST_DEVICE inline float CorrectedQuotient(const Quotient& by, float x) {
@@ -111,8 +95,19 @@ WEFT_HOST_DEVICE inline float ClampOrNan(float x, float most) {
 #endif
 }
 
-// A quotient so large that it is not finite would spoil the remainder; what is clamped comes out
-// large enough again. The signs are such that of a zero the sign stays.
+// Gives the codes of the quotient for x of at most 11 significant bits (f16, bf16) and a scale that
+// is not lifted.
+//
+// It is the nearest float to q + e, where q = x / scale and |e| is below 2^-22 of q's last place.
+// That is not the nearest float to q only if q lies within e of the middle between two floats, and
+// then the code differs only if one of the two is a tie between codes: a number m of at most 5
+// significant bits. Let X, B and M be the integers of x, scale and m, of 24 bits each, and q be
+// X 2^k / B. Then the middle above m is M + 1/2, and |2 X 2^k - (2 M + 1) B| < 2^-22 2 B <= 8
+// (below m: 2 M - 1). M is a multiple of 2^19, and X 2^k is one of 2^35, since X has 11 bits. So B
+// is within 8 of a multiple of 2^20. For all these B a test tries all x.
+//
+// A guess so large that it is not finite would spoil the remainder; what is clamped comes out large
+// enough again. The signs are such that of a zero the sign stays.
 WEFT_HOST_DEVICE inline float BriefQuotient(const Quotient& by, float x) {
   const float guess = ClampOrNan(x * by.inverse, 0x1p20f);  // within 1.5 last places
   return fmaf(fmaf(by.scale, guess, -x), -by.inverse, guess);
@@ -123,7 +118,7 @@ template <int kCount>
 WEFT_HOST_DEVICE inline void DivideAll(const Quotient& by, bool halves, float (&values)[kCount]) {
   if (by.power) {
     for (float& value : values) value *= by.inverse;
-  } else if (halves && by.brief) {
+  } else if (halves && by.lift == 1.0f) {
     for (float& value : values) value = BriefQuotient(by, value);
   } else {
     for (float& value : values) value = CorrectedQuotient(by, value);

@@ -16,6 +16,9 @@ namespace {
 // so a larger batch is dealt out as blocks end, in units of kLongUnit and, for the last
 // kRoundsOfSingles rounds, single ones, which let the multiprocessors finish together.
 constexpr int64_t kMostShared = 10;
+// Sharing out must give work to so many places of four.
+constexpr int64_t kUsedOfFour = 3;
+static_assert(kMostShared * 4 / kUsedOfFour + kFoldedGranules <= kMaxUnit, "lengths of units");
 constexpr int64_t kLongUnit = kFoldedGranules;
 constexpr int64_t kRoundsOfSingles = 2;
 
@@ -28,7 +31,6 @@ void CutIntoUnits(int64_t length, int64_t long_units, DecodeSchedule& schedule) 
 void ShareOut(int64_t splits, int64_t units, DecodeSchedule& schedule) {
   int64_t length = CeilDiv(splits, units);
   if (length > kFoldedGranules && length % kFoldedGranules == kFoldedGranules - 1) ++length;
-  length = std::min<int64_t>(length, kMaxUnit);
   CutIntoUnits(length, CeilDiv(splits, length), schedule);
 }
 
@@ -46,7 +48,7 @@ DecodeSchedule ScheduleDecode(const DecodeDevice& device, const DecodeWorkload& 
   if (schedule.warps == device.min_warps) {
     const int64_t places = int64_t{device.blocks_of_multiprocessor} * device.multiprocessors;
     const int64_t units = places / work.blocks_of_split;
-    const bool fits = units * work.blocks_of_split * 4 >= places * 3;
+    const bool fits = units * work.blocks_of_split * 4 >= places * kUsedOfFour;
     if (fits && work.splits * work.blocks_of_split <= kMostShared * places) {
       ShareOut(work.splits, units, schedule);
     } else {

@@ -62,6 +62,14 @@ TEST(MergeWeights, AnEmptyStateLeavesTheOtherToTheBit) {
   }
 }
 
+TEST(Weight, OfAnEmptyStateIsNothingAndAtTheMaximumItIsOne) {
+  for (float unit : {1.0f, kLog2OfE}) {
+    EXPECT_EQ(WeightOf(EmptyLse(), EmptyLse(), unit), 0.0f);
+    EXPECT_EQ(WeightOf(EmptyLse(), -3.5f, unit), 0.0f);
+    for (float lse : {-3.5f, 0.0f, 1e30f}) EXPECT_EQ(WeightOf(lse, lse, unit), 1.0f);
+  }
+}
+
 TEST(MergeWeights, ChangingPlacesChangesNoBit) {
   const MergeWeights ab = WeighStates(1.25f, 0.75f, 0.5f), ba = WeighStates(0.75f, 1.25f, 0.5f);
   EXPECT_EQ(ab.lse, ba.lse);
