@@ -52,11 +52,13 @@ class AttentionLayerTest : public OpsTest {
     return *metadata;
   }
 
-  std::unique_ptr<StepBuffers> Step(std::shared_ptr<const Plan> plan) {
+  std::unique_ptr<StepBuffers> Step(std::shared_ptr<const Plan> plan, bool pad = false) {
     StepLimits limits;
     limits.max_slots = limits.max_blocks = limits.max_tiles = 64;
     limits.max_decode_rows = limits.max_decode_splits = 64;
     limits.workspace_bytes = plan->workspace_bytes();
+    limits.pad = pad;
+    limits.max_rows = plan->num_rows();
     auto step = StepBuffers::Create(memory().shared_backend(), limits);
     EXPECT_TRUE(step.ok()) << step.status();
     EXPECT_TRUE((*step)->Update(queue(), std::move(plan)).ok());
@@ -232,6 +234,16 @@ TEST_F(AttentionLayerTest, RefusedBeforeAnythingIsWritten) {
   memory().Run();
   EXPECT_EQ(CacheBytes(good.cache), before);
   for (const float value : memory().Download(good.out)) ASSERT_TRUE(std::isnan(value));
+}
+
+TEST_F(AttentionLayerTest, PaddedTablesSaySo) {
+  const AttentionLayer layer = *Layer();
+  const OpsCase test(spec_, layout_, shapes_, 16, InCache::kNone);
+  const auto plan = *layer.MakePlan(Metadata(test));
+  EXPECT_FALSE(Step(plan)->tables().padded);
+  const auto padded = Step(plan, true);
+  EXPECT_TRUE(padded->tables().padded);
+  EXPECT_EQ(padded->tables().decode_splits.extent(0), 64);
 }
 
 TEST_F(AttentionLayerTest, StepsThatAreNotTheLayers) {

@@ -43,7 +43,7 @@ struct DecodeRow {
 // One granule of one decode row: keys [granule * kGranule, (granule + 1) * kGranule), as far as the
 // row sees them.
 struct DecodeSplit {
-  int32_t decode_row;  // index into Plan::decode_rows()
+  int32_t decode_row;  // index into Plan::decode_rows(); -1: fills up the array, behind all others
   int32_t granule;
 };
 

@@ -53,6 +53,7 @@ struct AttentionTables {
   TensorView blocks;         // i32 [B]
   TensorView workspace;      // f32, WorkspaceBytes(num_partials, ...) bytes of it are used
   int64_t num_partials = 0;
+  bool padded = false;  // entries that name nothing may fill up the arrays (StepLimits::pad)
 };
 
 // Causal attention of the rows that the tables name, over a paged cache (seed 002,

@@ -212,6 +212,7 @@ absl::Status StepBuffers::Update(Queue& queue, std::shared_ptr<const Plan> plan)
   ASSIGN_OR_RETURN(tables.workspace, TensorView::Contiguous(workspace_->address(), DType::kF32,
                                                             {counts.workspace_bytes / 4}, device));
   tables.num_partials = counts.partials;
+  tables.padded = limits_.pad;
   RETURN_IF_ERROR(limits_.pad ? CopyPaddedTables(queue, *plan) : CopyTables(queue, *plan));
   plan_ = std::move(plan);
   tables_ = tables;

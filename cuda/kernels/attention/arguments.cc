@@ -176,6 +176,7 @@ absl::StatusOr<AttentionWork> MapAttention(const AttentionArgs& args) {
 
   work.tiles = tables.tiles.given() ? tables.tiles.extent(0) : 0;
   work.splits = tables.decode_splits.given() ? tables.decode_splits.extent(0) : 0;
+  work.padded = tables.padded;
   work.decode_rows = tables.decode_rows.given() ? tables.decode_rows.extent(0) : 0;
   work.tile_rows = args.prepared->plan_config().tile_tokens * spec.group_size();
   RETURN_IF_ERROR(CheckGrid("tiles", work.tiles, spec.num_kv_heads, work.tile_rows));

@@ -78,6 +78,7 @@ TEST(MapAttentionTest, FillsWhatKernelsRead) {
   const AttentionParams& p = work->params;
   EXPECT_EQ(work->tiles, 3);
   EXPECT_EQ(work->splits, 5);
+  EXPECT_FALSE(work->padded);
   EXPECT_EQ(work->decode_rows, 2);
   EXPECT_EQ(work->tile_rows, 32 * 4);
   EXPECT_EQ(p.query.row_stride, 8 * 64 * 2);
@@ -95,6 +96,8 @@ TEST(MapAttentionTest, FillsWhatKernelsRead) {
   EXPECT_FLOAT_EQ(p.inverse_softcap, 0.25f);
   EXPECT_EQ(p.partial_sums, 0x40000u);
   EXPECT_EQ(p.partial_stats, 0x40000u + 5 * 8 * 64 * 4);
+  call.args.tables.padded = true;
+  EXPECT_TRUE(MapAttention(call.args)->padded);
 }
 
 TEST(MapAttentionTest, WithoutAWindowEverythingIsSeen) {

@@ -186,7 +186,8 @@ cudaError_t LaunchDecode(const AttentionKernels& kernels, const AttentionWork& w
                          AttentionParams& params, cudaStream_t stream) {
   params.num_work = static_cast<uint32_t>(work.splits);
   params.chunks = Chunks(params.group_size, kernels.decode.rows);
-  const DecodeWorkload workload = {work.splits, int64_t{params.num_kv_heads} * params.chunks};
+  const DecodeWorkload workload = {work.splits, int64_t{params.num_kv_heads} * params.chunks,
+                                   work.padded};
   params.unit_splits = 1;
   params.long_units = 0;
   if (kernels.plain) {

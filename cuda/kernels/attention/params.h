@@ -98,6 +98,7 @@ static_assert(sizeof(AttentionParams) <= 4096, "the classic limit of kernel argu
 struct AttentionWork {
   AttentionParams params;  // but for what depends on the kernels and the device
   int64_t splits = 0;
+  bool padded = false;  // not all of them need be there when the kernels run
   int64_t tiles = 0;
   int64_t decode_rows = 0;
   int64_t tile_rows = 0;  // query rows of a full tile: its tokens times the group's heads

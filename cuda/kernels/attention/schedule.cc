@@ -14,7 +14,9 @@ namespace {
 // Granules for each place of the device up to which every block gets its share from the start: then
 // nothing waits for the beginning of another block. With more of them multiprocessors drift apart;
 // so a larger batch is dealt out as blocks end, in units of kLongUnit and, for the last
-// kRoundsOfSingles rounds, single ones, which let the multiprocessors finish together.
+// kRoundsOfSingles rounds, single ones, which let the multiprocessors finish together. So are
+// splits that may be fewer than the table has room for: shared out, a few would be walked by few
+// blocks.
 constexpr int64_t kMostShared = 10;
 // Sharing out must give work to so many places of four.
 constexpr int64_t kUsedOfFour = 3;
@@ -49,7 +51,8 @@ DecodeSchedule ScheduleDecode(const DecodeDevice& device, const DecodeWorkload& 
     const int64_t places = int64_t{device.blocks_of_multiprocessor} * device.multiprocessors;
     const int64_t units = places / work.blocks_of_split;
     const bool fits = units * work.blocks_of_split * 4 >= places * kUsedOfFour;
-    if (fits && work.splits * work.blocks_of_split <= kMostShared * places) {
+    const bool few = work.splits * work.blocks_of_split <= kMostShared * places;
+    if (few && fits && !work.padded) {
       ShareOut(work.splits, units, schedule);
     } else {
       const int64_t singles = kRoundsOfSingles * places / work.blocks_of_split;

@@ -20,6 +20,7 @@ struct DecodeDevice {
 struct DecodeWorkload {
   int64_t splits = 0;           // table entries: granules of rows
   int64_t blocks_of_split = 1;  // kv heads times chunks of query heads
+  bool padded = false;          // as few as none of the splits, the first ones, may be there
 };
 
 struct DecodeSchedule {

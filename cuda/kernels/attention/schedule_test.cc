@@ -14,7 +14,7 @@ namespace {
 constexpr DecodeDevice kH200 = {132, 2, 4, 2};
 
 TEST(ScheduleTest, FewGranulesTakeManyWarps) {
-  const DecodeSchedule schedule = ScheduleDecode(kH200, {16, 8});
+  const DecodeSchedule schedule = ScheduleDecode(kH200, {16, 8, false});
   EXPECT_EQ(schedule.warps, 4);
   EXPECT_EQ(schedule.long_units, 0);
   EXPECT_EQ(schedule.blocks, 16 * 8);
@@ -23,11 +23,11 @@ TEST(ScheduleTest, FewGranulesTakeManyWarps) {
 TEST(ScheduleTest, NeverMoreWarpsThanTheDeviceHasRoomFor) {
   DecodeDevice device = kH200;
   device.min_warps = device.max_warps = 1;
-  EXPECT_EQ(ScheduleDecode(device, {1, 1}).warps, 1);
+  EXPECT_EQ(ScheduleDecode(device, {1, 1, false}).warps, 1);
 }
 
 TEST(ScheduleTest, AFewForEachPlaceAreSharedOut) {
-  const DecodeSchedule schedule = ScheduleDecode(kH200, {256, 8});
+  const DecodeSchedule schedule = ScheduleDecode(kH200, {256, 8, false});
   EXPECT_EQ(schedule.warps, 2);
   // 33 units for each kv head, of 7.8 splits.
   EXPECT_EQ(schedule.unit_splits, 8);
@@ -35,11 +35,18 @@ TEST(ScheduleTest, AFewForEachPlaceAreSharedOut) {
   EXPECT_EQ(schedule.blocks, 32 * 8);
 }
 
+TEST(ScheduleTest, WhatMayBeLessThanTheTableIsNotSharedOut) {
+  const DecodeSchedule schedule = ScheduleDecode(kH200, {256, 8, true});
+  EXPECT_EQ(schedule.unit_splits, kFoldedGranules);
+  EXPECT_EQ(schedule.long_units, (256 - 66) / kFoldedGranules);
+  EXPECT_EQ(ScheduleDecode(kH200, {100, 8, true}).blocks, 100 * 8);
+}
+
 TEST(ScheduleTest, TheLastUnitMayBeShorter) {
-  const DecodeSchedule schedule = ScheduleDecode(kH200, {200, 8});
+  const DecodeSchedule schedule = ScheduleDecode(kH200, {200, 8, false});
   EXPECT_EQ(schedule.unit_splits, 8);  // 7 and 1, so that groups are whole
   EXPECT_EQ(schedule.long_units, 25);
-  const DecodeSchedule uneven = ScheduleDecode(kH200, {299, 8});
+  const DecodeSchedule uneven = ScheduleDecode(kH200, {299, 8, false});
   EXPECT_EQ(uneven.unit_splits, 10);
   EXPECT_EQ(uneven.long_units, 30);  // the last has 9
   EXPECT_EQ(uneven.blocks, 30 * 8);
@@ -47,13 +54,13 @@ TEST(ScheduleTest, TheLastUnitMayBeShorter) {
 
 TEST(ScheduleTest, NoSharingOutThatLeavesPlacesEmpty) {
   // 200 blocks of 264 fit, 150 do not.
-  EXPECT_EQ(ScheduleDecode(kH200, {5, 200}).unit_splits, 5);
-  EXPECT_EQ(ScheduleDecode(kH200, {9, 150}).unit_splits, 4);
-  EXPECT_EQ(ScheduleDecode(kH200, {3, 150}).long_units, 0);
+  EXPECT_EQ(ScheduleDecode(kH200, {5, 200, false}).unit_splits, 5);
+  EXPECT_EQ(ScheduleDecode(kH200, {9, 150, false}).unit_splits, 4);
+  EXPECT_EQ(ScheduleDecode(kH200, {3, 150, false}).long_units, 0);
 }
 
 TEST(ScheduleTest, ManyGranulesBeginLongAndEndShort) {
-  const DecodeSchedule schedule = ScheduleDecode(kH200, {1024, 8});
+  const DecodeSchedule schedule = ScheduleDecode(kH200, {1024, 8, false});
   EXPECT_EQ(schedule.warps, 2);
   // Two rounds of 264 blocks, 8 to a split, end it.
   constexpr int64_t kSingles = 66;
@@ -69,7 +76,8 @@ TEST(ScheduleTest, ManyGranulesBeginLongAndEndShort) {
 TEST(ScheduleTest, EachSplitIsInOneUnit) {
   for (int64_t splits = 1; splits < 3000; ++splits) {
     for (const int64_t blocks_of_split : {1, 3, 8, 32, 200, 500}) {
-      const DecodeSchedule schedule = ScheduleDecode(kH200, {splits, blocks_of_split});
+      const bool padded = splits % 2 == 0;
+      const DecodeSchedule schedule = ScheduleDecode(kH200, {splits, blocks_of_split, padded});
       const int64_t units = schedule.blocks / blocks_of_split;
       ASSERT_EQ(units * blocks_of_split, schedule.blocks);
       ASSERT_GE(units, schedule.long_units);
@@ -91,10 +99,10 @@ TEST(ScheduleTest, EachSplitIsInOneUnit) {
 TEST(ScheduleTest, OneMultiprocessorFoldsSmallBatches) {
   DecodeDevice device = kH200;
   device.multiprocessors = 1;
-  const DecodeSchedule shared = ScheduleDecode(device, {5, 2});
+  const DecodeSchedule shared = ScheduleDecode(device, {5, 2, false});
   EXPECT_EQ(shared.warps, 2);
   EXPECT_EQ(shared.unit_splits, 5);
-  const DecodeSchedule dealt = ScheduleDecode(device, {11, 2});
+  const DecodeSchedule dealt = ScheduleDecode(device, {11, 2, false});
   EXPECT_EQ(dealt.unit_splits, kFoldedGranules);
   EXPECT_EQ(dealt.long_units, 2);
 }
