@@ -3,16 +3,16 @@
 # tools/gpu_run.sh [--out=FOLDER] [BAZEL FLAG]... -- packs what a machine with a GPU needs to judge weft.
 #
 # Builds the CUDA and Vulkan conformance suites, every test that wants a GPU and the weft command, and
-# puts them, stripped, with the golden cases and run.sh into FOLDER (.carry), at most 64 MiB. The
-# folder is whole: copy it to a machine of the same architecture that has a driver but need not have
-# Bazel, a compiler or this repository, and start its run.sh there (run.sh --help).
+# puts them, stripped, with the golden cases and run.sh into FOLDER (.carry), and FOLDER into
+# FOLDER.tar.xz, at most 64 MiB: every program holds the same kernels, so that the archive is a small
+# part of the folder. The folder is whole: copy it to a machine of the same architecture that has a
+# driver but need not have Bazel, a compiler or this repository, and start its run.sh there
+# (run.sh --help).
 #
-# Each program holds the kernels, so name the device's architecture alone if you know it: with all of
-# them the folder is too large.
+#   tools/gpu_run.sh --//tools/build_defs/cuda:archs=sm_90 && scp .carry.tar.xz gpu: &&
+#     ssh gpu 'tar xf .carry.tar.xz && .carry/run.sh --require=cuda,vulkan'
 #
-#   tools/gpu_run.sh --//tools/build_defs/cuda:archs=sm_90 && scp -r .carry gpu: && ssh gpu .carry/run.sh --require=cuda,vulkan
-#
-# Keep FOLDER out of commits: echo /.carry/ >>.git/info/exclude
+# Keep both out of commits: echo '/.carry*' >>.git/info/exclude
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly LIMIT_KIB=$((64 * 1024))
@@ -66,13 +66,14 @@ loader=$(find -L "$built/tools/weft/weft.runfiles" -name 'libvulkan.so.1' -print
 } >"$out/commit"
 chmod -R u+w "$out"
 
-size=$(du -sk "$out" | cut -f1)
+tar -C "$(dirname "$out")" -cf - "$(basename "$out")" | xz -T0 -3 >"$out.tar.xz"
 du -sk "$out"/bin/* "$out/testing" | sort -rn
-echo "$out: $size KiB"
+size=$(du -sk "$out.tar.xz" | cut -f1)
+echo "$out: $(du -sk "$out" | cut -f1) KiB; $out.tar.xz: $size KiB"
 if ((size > LIMIT_KIB)); then
   echo "more than $LIMIT_KIB KiB: --//tools/build_defs/cuda:archs=sm_90, say, leaves out the rest" >&2
   exit 1
 fi
 if git rev-parse --git-dir >/dev/null 2>&1 && [[ $out != /* ]] && ! git check-ignore -q "$out"; then
-  echo "git does not ignore $out: echo /$out/ >>\$(git rev-parse --git-common-dir)/info/exclude"
+  echo "git does not ignore $out: echo '/$out*' >>\$(git rev-parse --git-common-dir)/info/exclude"
 fi
