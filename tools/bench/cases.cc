@@ -107,7 +107,7 @@ Preset Full() {
   preset.cases.push_back(std::move(host));
   preset.rotation_bytes = int64_t{256} << 20;
   // A prime number of vectors: no two pages of a pool hold the same.
-  preset.noise_bytes = 256 * 65521;
+  preset.noise_bytes = int64_t{256} * 65521;
   preset.copy_bytes = int64_t{4} << 30;
   preset.matmul_size = 8192;
   preset.checked_keys = 2000000;
@@ -145,7 +145,7 @@ Preset Tiny() {
   Preset preset = Full();
   for (Case& c : preset.cases) c = Shrunk(std::move(c));
   preset.rotation_bytes = int64_t{64} << 10;
-  preset.noise_bytes = 256 * 251;
+  preset.noise_bytes = int64_t{256} * 251;
   preset.copy_bytes = int64_t{1} << 20;
   preset.matmul_size = 256;
   preset.checked_keys = 2000;
