@@ -15,7 +15,8 @@ namespace weft {
 // there are so many tiles that a device which works at `tiles_at_once` of them (0: not known) gets
 // through a few requests several times before it comes to the next, requests are taken a few at a
 // time, those with long tiles first: what they read stays in the cache between memory and
-// multiprocessors, which costs less power than memory does (docs/measurements).
+// multiprocessors, which costs less power than memory does (docs/measurements). What is equal keeps
+// its order. tiles_at_once >= 0; cannot fail.
 void OrderTiles(int64_t tiles_at_once, std::vector<PrefillTile>& tiles);
 
 }  // namespace weft
