@@ -24,7 +24,7 @@ uint32_t Expected(ElementType type, float value) {
 
 float QuotientOf(float x, float scale) {
   float values[1] = {x};
-  DivideAll(MakeQuotient(scale), false, values);
+  DivideAll(MakeQuotient(scale), ElementType::kF32, values);
   return values[0];
 }
 
@@ -127,7 +127,7 @@ TEST(Quotient, OfSixteenBitsHasTheCodesOfTheDivision) {
       for (float x : {f16, FloatOfBits(bits << 16)}) {
         if (std::isnan(x)) continue;
         float value[1] = {x};
-        DivideAll(by, true, value);
+        DivideAll(by, ElementType::kBF16, value);
         const float quotient = x / scale;
         // The same float mostly, so the codes need a look only where it is not.
         if (BitsOfFloat(value[0]) == BitsOfFloat(quotient)) continue;

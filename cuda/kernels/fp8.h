@@ -113,12 +113,13 @@ WEFT_HOST_DEVICE inline float BriefQuotient(const Quotient& by, float x) {
   return fmaf(fmaf(by.scale, guess, -x), -by.inverse, guess);
 }
 
-// `halves`: each value is one of f16 or bf16.
+// Of values that were numbers of `type`: kF32, kF16 or kBF16.
 template <int kCount>
-WEFT_HOST_DEVICE inline void DivideAll(const Quotient& by, bool halves, float (&values)[kCount]) {
+WEFT_HOST_DEVICE inline void DivideAll(const Quotient& by, ElementType type,
+                                       float (&values)[kCount]) {
   if (by.power) {
     for (float& value : values) value *= by.inverse;
-  } else if (halves && by.lift == 1.0f) {
+  } else if (type != ElementType::kF32 && by.lift == 1.0f) {
     for (float& value : values) value = BriefQuotient(by, value);
   } else {
     for (float& value : values) value = CorrectedQuotient(by, value);

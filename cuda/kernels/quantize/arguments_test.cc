@@ -54,7 +54,7 @@ void Run(const QuantizeFp8Params& p) {
         if (vector >= item.end) continue;
         for (uint32_t d = vector * count; d < (vector + 1) * count; ++d) {
           float value[1] = {LoadFloat(from, source, d)};
-          DivideAll(QuotientOfHead(p, item.head), false, value);
+          DivideAll(QuotientOfHead(p, item.head), p.source_type, value);
           ASSERT_EQ(to[d], 0xA5) << "written twice";
           to[d] = static_cast<uint8_t>(Fp8OfFloat(p.destination_type, value[0]));
         }

@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kGroupThreads)
     if (vector >= item.end) continue;
     float values[kCount];
     Vector::Widen(raw[i], values);
-    DivideAll(quotient, type != ElementType::kF32, values);
+    DivideAll(quotient, type, values);
     Vector::StoreFp8(p.destination_type, to + uint64_t{vector} * kCount, values);
   }
 }

@@ -358,8 +358,8 @@ void QuantizeUnit(const ReshapeAndCacheParams& p, bool whole, uint32_t column, i
     float value[1];
     for (uint32_t i = 0; i < count; ++i) {
       value[0] = LoadFloat(DTypeOf(p.source_type), reinterpret_cast<const void*>(from), i);
-      DivideAll(MakeQuotient(scales == 0 ? 1.0f : LoadGlobal<float>(scales + 4 * at.head)), false,
-                value);
+      DivideAll(MakeQuotient(scales == 0 ? 1.0f : LoadGlobal<float>(scales + 4 * at.head)),
+                p.source_type, value);
       StoreGlobal(destination + i, static_cast<uint8_t>(Fp8OfFloat(p.cache_type, value[0])));
     }
   };
@@ -470,7 +470,7 @@ TEST(ReshapeAndCacheShape, CoversEveryTokenWithWholeBlocks) {
   for (int64_t tokens : {1, 2, 7, 255, 256, 257, 8192, 1 << 20}) {
     for (int64_t units : {1, 2, 16, 96, 128, 256, 257, 5000}) {
       for (int multiprocessors : {1, 8, 132}) {
-        for (int in_flight : {1, 4}) {
+        for (int in_flight : {kQuantizeTokensInFlight, kReshapeTokensInFlight}) {
           const ReshapeAndCacheShape s =
               ChooseReshapeAndCacheShape(tokens, units, in_flight, multiprocessors);
           EXPECT_EQ(s.threads_x * s.threads_y, kReshapeThreads);

@@ -59,7 +59,7 @@ struct Quantize {
       return [&p, quotient](uint64_t to, const Raw& raw) {
         float values[Vector::kCount];
         Vector::Widen(raw, values);
-        DivideAll(quotient, Vector::TypeOr(p.source_type) != ElementType::kF32, values);
+        DivideAll(quotient, Vector::TypeOr(p.source_type), values);
         Vector::StoreFp8(p.cache_type, to, values);
       };
     };
