@@ -24,6 +24,7 @@ for argument in "$@"; do
     *) flags+=("$argument") ;;
   esac
 done
+while [[ $out == */ ]]; do out=${out%/}; done
 case $(realpath -m "$out")/ in "$(realpath .)"/ | /) echo "--out=$out: a folder of its own, please" >&2; exit 2 ;; esac
 if [[ -e $out && ! -e $out/run.sh ]]; then
   echo "$out is there, and not of this script's making" >&2

@@ -127,7 +127,8 @@ absl::StatusOr<std::vector<Row>> MeasureHostCost(Session& session, const Case& c
   launch.name = absl::StrCat(c.full_name(), ".launch");
   kernel.floor_seconds = launch.seconds;
   const absl::StatusOr<Row> replayed =
-      MeasureReplay(session, *workload, std::max<int64_t>(1, kernels.value_or(1)));
+      kernels.ok() ? MeasureReplay(session, *workload, std::max<int64_t>(1, *kernels))
+                   : kernels.status();
   Row replay = replayed.ok() ? *replayed : NotMeasured(replayed.status());
   replay.name = absl::StrCat(c.full_name(), ".replay");
   for (Row* row : {&kernel, &launch, &replay}) rows.push_back(*row);

@@ -23,7 +23,7 @@ VK_LAYER_SETTINGS_PATH=$(dirname "$settings")
 export VK_LAYER_SETTINGS_PATH
 # With vectors of 256 bits the LLVM of this Mesa (21.1) compiles prefills of bfloat16 wrongly for an
 # EPYC 9004: three cases of the suite are far off there, always, and right without its optimisations,
-# with 128 bits, on a Xeon, and with the machine's own Mesa.
+# with 128 bits, on a Xeon, and with the machine's own Mesa (docs/measurements/2026-11-29-ci.md).
 export LP_NATIVE_VECTOR_WIDTH=${LP_NATIVE_VECTOR_WIDTH:-128}
 # LeakSanitizer does not know this loader of programs: what it allocates for threads' variables would
 # be reported as leaked (20 bytes, of Mesa), and cannot be told from a leak of the program, which goes
